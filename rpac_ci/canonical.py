@@ -1,0 +1,104 @@
+"""
+Bytes that are equal when values are equal, and digests over them.
+
+Documents that outlive the code (pipelines, records, events) are written in one of two canonical
+forms. Both sort keys, use UTF-8 and LF, end with a newline and refuse NaN and infinities, so
+`sha256sum pipeline.yaml` is the pipeline's digest and needs no code of ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NewType, TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Digest = NewType("Digest", str)  # "sha256:<64 hex digits>"
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_RESERVED = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+# JSON leaves these as they are; in a YAML double-quoted string they must be escaped.
+_YAML_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+
+
+def digest(data: bytes) -> Digest:
+    """SHA-256 of bytes in the form `sha256:<hex>`."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def canonical_json(value: Json) -> bytes:
+    """
+    One line of JSON with sorted keys.
+
+    Raises:
+        ValueError: the value holds NaN or an infinity.
+    """
+    return _dumps(value, separators=(",", ":")) + b"\n"
+
+
+def readable_json(value: Json) -> bytes:
+    """Indented JSON with sorted keys, for documents that people open."""
+    return _dumps(value, indent=2) + b"\n"
+
+
+def canonical_yaml(value: Mapping[str, Json]) -> bytes:
+    """
+    YAML in block style with sorted keys and scalars written as JSON.
+
+    Our own writer rather than a library's: a library may change its line breaks or quotes in any
+    release, and then the same pipeline would have another digest.
+
+    Raises:
+        ValueError: the value holds NaN or an infinity.
+    """
+    return ("\n".join(_yaml_lines(value)) + "\n").encode()
+
+
+def _dumps(
+    value: Json, *, indent: int | None = None, separators: tuple[str, str] | None = None
+) -> bytes:
+    return json.dumps(
+        value,
+        sort_keys=True,
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
+    ).encode()
+
+
+def _yaml_lines(value: Json) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for key in sorted(value):
+            yield from _entry(f"{_yaml_key(key)}:", value[key])
+    elif _is_list(value) and value:
+        for item in value:
+            yield from _entry("-", item)
+    else:
+        yield _yaml_scalar(value)
+
+
+def _entry(lead: str, value: Json) -> Iterator[str]:
+    if isinstance(value, (Mapping, list, tuple)) and value:
+        yield lead
+        for line in _yaml_lines(value):
+            yield f"  {line}"
+    else:
+        yield f"{lead} {_yaml_scalar(value)}"
+
+
+def _is_list(value: Json) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _yaml_key(key: str) -> str:
+    if _PLAIN_KEY.fullmatch(key) and key.lower() not in _RESERVED:
+        return key
+    return _yaml_scalar(key)
+
+
+def _yaml_scalar(value: Json) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _YAML_UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -1,0 +1,123 @@
+"""
+What every cloud promises, in two halves.
+
+A `Planner` is pure: it says what the cloud can do and renders the provider's requests in symbolic
+form, for the pipeline. A `Cloud` acts. Each of its operations
+
+- belongs to one (run, attempt), whose names and tags find again what was made before a crash;
+- may be called twice with the effect of once, and by another process than the first;
+- returns soon: it never waits for a job to end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rpac_ci.jobs import JobSpec, JobState
+from rpac_ci.pipeline import Definition, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a cloud can serve; more is refused while planning, before anything costs money."""
+
+    runtimes: tuple[str, ...]
+    gpus: bool
+    max_nodes: int
+
+
+class Planner(Protocol):
+    """The pure half of a cloud."""
+
+    capabilities: Capabilities
+
+    def render(self, definition: Definition, target: Target) -> list[dict[str, Any]]:
+        """
+        The provider's requests, one per step, in symbolic form: `${site.…}` stands for every
+        value of an account or machine.
+
+        Raises:
+            PipelineError: the cloud cannot serve the definition.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What the provider says about a job right now."""
+
+    state: JobState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """Something that a run left on the provider."""
+
+    run: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provisioned:
+    """What was made ready, and what a reader of the report should know about it."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+class Cloud(Protocol):
+    """The acting half of a cloud."""
+
+    def provision(self, spec: JobSpec) -> Provisioned:
+        """
+        Get machines, or nothing.
+
+        Raises:
+            CapacityError: there are not enough of them; nothing is left allocated.
+            ProvisioningError: they could not be made ready.
+        """
+        ...
+
+    def submit(self, spec: JobSpec, environment: dict[str, str]) -> dict[str, Any]:
+        """
+        Start the node program on every machine; those already started are left alone.
+
+        Args:
+            spec: the job, already in the store.
+            environment: the node contract's variables (`RPAC_…`).
+
+        Returns:
+            The provider's names of what was started, as JSON.
+        """
+        ...
+
+    def observe(self, spec: JobSpec, submitted: dict[str, Any]) -> Observation:
+        """The job's state by the provider's account; UNKNOWN when it does not know the job."""
+        ...
+
+    def stop(self, spec: JobSpec, *, grace_s: float) -> None:
+        """Ask the nodes to end, wait up to `grace_s`, then end them. Silent when they are gone."""
+        ...
+
+    def release(self, spec: JobSpec) -> dict[str, Any]:
+        """
+        Free everything of this run and prove it.
+
+        Returns:
+            Counts of what is still there after the release; all zero.
+
+        Raises:
+            CloudError: something is still there.
+        """
+        ...
+
+    def leftovers(self) -> list[Leftover]:
+        """What runs of this store have on the provider, whether they are over or not."""
+        ...
+
+    def discard(self, leftover: Leftover) -> None:
+        """Remove one of the leftovers; silent when it is gone."""
+        ...

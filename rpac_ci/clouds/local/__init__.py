@@ -1,0 +1,1 @@
+"""The embedded cloud: N nodes as process groups on this machine."""

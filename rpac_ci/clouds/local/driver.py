@@ -1,0 +1,228 @@
+"""
+The local cloud at work: a folder, an address and a process group for each node.
+
+Prerequisites: Linux (macOS as far as it goes: one address for all nodes, no subreaper).
+Processes are found again by `RPAC_RUN` and `RPAC_STORE` in their environment, so a crash between
+starting a node and writing that down loses nothing, and neither does a child that left its group.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
+from rpac_ci.errors import CapacityError, CloudError, ProvisioningError
+from rpac_ci.jobs import JobSpec, JobState
+
+if TYPE_CHECKING:
+    from rpac_ci.workspace import Workspace
+
+# what a node inherits: enough to find programs and trust certificates, no credentials
+INHERITED = (
+    "PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "JAVA_HOME", "PYTHONDONTWRITEBYTECODE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT",
+    "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG",
+)  # fmt: skip
+THREAD_LIMITS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS",
+)  # fmt: skip
+_NODE_MODULE = "rpac_ci.node"
+
+
+class LocalCloud:
+    """Process groups on this machine; see `clouds.interface.Cloud`."""
+
+    def __init__(self, scratch: Path, store_url: str) -> None:
+        """
+        Args:
+            scratch: folder for the nodes' own folders.
+            store_url: the store whose runs are ours; tells apart the processes of two stores.
+        """
+        self._scratch = scratch
+        self._store_url = store_url
+
+    def provision(self, spec: JobSpec) -> Provisioned:
+        """Make the folders; memory is never promised twice, processors may be shared."""
+        wanted = spec.nodes * spec.memory_mib
+        available = psutil.virtual_memory().available >> 20
+        if wanted > available:
+            raise CapacityError(
+                f"{spec.nodes} × {spec.memory_mib} MiB of memory are asked for and "
+                f"{available} MiB are free on this machine",
+                hint="ask for less, for example nodes=1 or memory=1GiB",
+            )
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        remarks = []
+        if cores and spec.nodes * spec.cpus > cores:
+            remarks.append(
+                f"{spec.nodes * spec.cpus} cpus are asked for and this machine has {cores}: "
+                "timings say nothing about another machine"
+            )
+        try:
+            for index in range(spec.nodes):
+                self._folder(spec, index).mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise ProvisioningError(f"no folder for the nodes: {exc.strerror}") from exc
+        return Provisioned(facts={"cores": cores}, remarks=tuple(remarks))
+
+    def submit(self, spec: JobSpec, environment: dict[str, str]) -> dict[str, Any]:
+        """Start the nodes that are not there yet."""
+        running = {
+            int(env["RPAC_NODE_INDEX"]): process
+            for process, env in self._processes(spec)
+            if _is_node(process) and env.get("RPAC_NODE_INDEX", "").isdigit()
+        }
+        nodes = []
+        for index in range(spec.nodes):
+            process = running.get(index) or self._start(spec, index, environment)
+            try:
+                started = process.create_time()
+            except psutil.NoSuchProcess:
+                started = 0.0
+            nodes.append({"index": index, "pid": process.pid, "started": started})
+        return {"nodes": nodes}
+
+    def observe(self, spec: JobSpec, submitted: dict[str, Any]) -> Observation:
+        """Whether the node programs are alive; how the job ended is in its result."""
+        alive = [node for node in submitted.get("nodes", []) if _alive(node)]
+        if alive:
+            return Observation(state=JobState.RUNNING, detail=f"{len(alive)} nodes alive")
+        return Observation(state=JobState.UNKNOWN, detail="no node is alive")
+
+    def stop(self, spec: JobSpec, *, grace_s: float) -> None:
+        """Ask the node programs to end, then kill whatever carries the run's mark."""
+        nodes = [process for process, _ in self._processes(spec) if _is_node(process)]
+        for process in nodes:
+            _signal(process, signal.SIGTERM)
+        psutil.wait_procs(nodes, timeout=grace_s if nodes else 0)
+        deadline = time.monotonic() + 10
+        while found := [process for process, _ in self._processes(spec)]:
+            for process in found:
+                _signal(process, signal.SIGKILL)
+            psutil.wait_procs(found, timeout=1)
+            if time.monotonic() > deadline:
+                break
+
+    def release(self, spec: JobSpec) -> dict[str, Any]:
+        """Kill what is left, remove the folders, count what remains."""
+        self.stop(spec, grace_s=0)
+        folder = self._folder(spec, 0).parent
+        shutil.rmtree(folder, ignore_errors=True)
+        left = {
+            "processes": sum(1 for _ in self._processes(spec)),
+            "folders": int(folder.exists()),
+        }
+        if any(left.values()):
+            raise CloudError(f"{spec.run} still has {left} on this machine")
+        return left
+
+    def leftovers(self) -> list[Leftover]:
+        """Processes and folders of any run of this store."""
+        found = [
+            Leftover(run=env["RPAC_RUN"], kind="process", name=str(process.pid))
+            for process, env in _marked(self._store_url)
+        ]
+        if self._scratch.is_dir():
+            for folder in sorted(self._scratch.iterdir()):
+                run = folder.name.rpartition("-")[0]
+                found.append(Leftover(run=run, kind="folder", name=folder.name))
+        return found
+
+    def discard(self, leftover: Leftover) -> None:
+        """Kill the process, or remove the folder."""
+        if leftover.kind == "folder":
+            shutil.rmtree(self._scratch / Path(leftover.name).name, ignore_errors=True)
+            return
+        for process, environment in _marked(self._store_url):
+            if str(process.pid) == leftover.name and environment["RPAC_RUN"] == leftover.run:
+                _signal(process, signal.SIGKILL)
+
+    def _folder(self, spec: JobSpec, index: int) -> Path:
+        return self._scratch / f"{spec.run}-{spec.attempt}" / f"node-{index}"
+
+    def _start(self, spec: JobSpec, index: int, contract: dict[str, str]) -> psutil.Process:
+        folder = self._folder(spec, index)
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        environment |= dict.fromkeys(THREAD_LIMITS, str(spec.cpus))
+        environment |= contract
+        environment |= {
+            "RPAC_NODE_INDEX": str(index),
+            "RPAC_NODE_ADDRESS": _address(index),
+            "RPAC_SCRATCH": str(folder),
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+        }
+        with (folder / "node.log").open("ab") as log:
+            started = subprocess.Popen(
+                [sys.executable, "-m", _NODE_MODULE],
+                cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        return psutil.Process(started.pid)
+
+    def _processes(self, spec: JobSpec) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+        for process, environment in _marked(self._store_url):
+            if environment.get("RPAC_RUN") == spec.run:
+                yield process, environment
+
+
+def connect(workspace: Workspace) -> LocalCloud:
+    """The local cloud for the runs of a workspace."""
+    return LocalCloud(workspace.scratch, workspace.storage.url)
+
+
+def _address(index: int) -> str:
+    """Loopback is a whole network on Linux, so nodes can have addresses of their own."""
+    return f"127.0.0.{2 + index}" if sys.platform == "linux" else "127.0.0.1"
+
+
+def _marked(store_url: str) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    """Live processes that carry the mark of a run of this store, except this one."""
+    for process in psutil.process_iter():
+        try:
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            environment = process.environ()
+        except (psutil.Error, OSError):
+            continue
+        if environment.get("RPAC_RUN") and environment.get("RPAC_STORE") == store_url:
+            yield process, environment
+
+
+def _is_node(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[1:3] == ["-m", _NODE_MODULE]
+    except psutil.Error:
+        return False
+
+
+def _alive(node: dict[str, Any]) -> bool:
+    try:
+        process = psutil.Process(node["pid"])
+        same = abs(process.create_time() - node["started"]) < 1
+        if same and process.status() == psutil.STATUS_ZOMBIE:
+            process.wait(timeout=0)  # ours to reap when we are its parent
+            return False
+    except psutil.TimeoutExpired:
+        return True
+    except psutil.Error:
+        return False
+    return same
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        return

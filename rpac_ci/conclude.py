@@ -1,0 +1,149 @@
+"""
+The end of a run: events -> record -> verdict -> report -> git. Needs a checkout, so no function in
+a cloud does it. Safe to repeat and to do twice at once: everything but git is pure, and git's log
+takes a run only once.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from rpac_ci.driver import read_pipeline
+from rpac_ci.events import EventLog, Kind
+from rpac_ci.formats.markdown import TIMELINE, report
+from rpac_ci.formats.timeline import timeline
+from rpac_ci.history import Entry, History, run_folder
+from rpac_ci.jobs import Keys, content_key
+from rpac_ci.pipeline import Pipeline
+from rpac_ci.records import RunRecord, Verdict, build
+from rpac_ci.run import fold
+from rpac_ci.verdict import judge
+from rpac_ci.workspace import Workspace
+
+MAX_RUN_BYTES = 128 * 1024
+MAX_FOREIGN_SOURCE = 2**20
+_FIGURES = (".png", ".svg", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What became of a run, and where it can be read."""
+
+    run: str
+    record: RunRecord
+    verdict: Verdict
+    folder: str  # in git, from the top of the repository
+    log_commit: str
+    branch_commit: str | None
+    remark: str = ""  # why the branch was left alone
+
+
+def conclude(workspace: Workspace, run: str) -> Conclusion:
+    """
+    Judge a run that is released, and add it to the log and the current branch.
+
+    Raises:
+        HistoryError: git does not take it; the run stays open, and `rpac advance` tries again.
+    """
+    storage, keys = workspace.storage, Keys(run)
+    events = EventLog(storage, run).read()
+    state = fold(events)
+    pipeline = read_pipeline(workspace, run)
+    record = build(run, pipeline, [event for event in events if event.kind is not Kind.COMMITTED])
+    verdict = judge(pipeline, record)
+    record = record.model_copy(update={"verdict": verdict})
+    entry = _entry(workspace, record, pipeline, state.created)
+    history = History(workspace.git)
+    log_commit = history.add(entry)
+    branch_commit, remark = None, "left alone as asked"
+    if state.created.get("commit", True):
+        branch_commit, remark = history.publish(entry)
+    if state.committed is None:
+        body = {"log": log_commit, "branch": branch_commit}
+        EventLog(storage, run).append(Kind.COMMITTED, body, after=state.number)
+    storage.delete(keys.open)
+    return Conclusion(
+        run=run, record=record, verdict=verdict, folder=entry.folder,
+        log_commit=log_commit, branch_commit=branch_commit, remark=remark,
+    )  # fmt: skip
+
+
+def _entry(
+    workspace: Workspace, record: RunRecord, pipeline: Pipeline, created: dict[str, Any]
+) -> Entry:
+    files = {
+        "pipeline.yaml": workspace.storage.get(Keys(record.run).pipeline) or pipeline.to_bytes(),
+        "record.json": record.to_bytes(),
+        TIMELINE: timeline(record.circumstances.phases, title=f"phases of {record.run}").encode(),
+    }
+    if pipeline.source.dirty:
+        diff = workspace.storage.get(Keys(record.run).diff) or b""
+        if len(diff) <= MAX_RUN_BYTES // 2:
+            files["dirty.diff"] = diff
+    figures = _figures(workspace, record, room=MAX_RUN_BYTES - sum(map(len, files.values())) - 16384)
+    files |= figures
+    files["report.md"] = report(record, pipeline, figures=sorted(figures)).encode()
+    return Entry(
+        folder=run_folder(record.experiment, record.run),
+        files=files,
+        subject=_subject(record),
+        trailers=_trailers(record),
+        source=_source(workspace, pipeline, created["source_archive"]),
+    )
+
+
+def _figures(workspace: Workspace, record: RunRecord, *, room: int) -> dict[str, bytes]:
+    """Figures small enough for git; the others are in the store, by hash."""
+    keys = Keys(record.run)
+    figures: dict[str, bytes] = {}
+    for output in record.outcome.outputs:
+        if PurePosixPath(output.path).suffix.lower() in _FIGURES and output.size <= room:
+            data = workspace.storage.get(f"{keys.outputs}{output.sha256}")
+            name = f"figures/{output.path.removeprefix('figures/')}"
+            if data is not None and name != TIMELINE:
+                figures[name] = data
+                room -= len(data)
+    return figures
+
+
+def _source(
+    workspace: Workspace, pipeline: Pipeline, archive: str
+) -> dict[str, tuple[str, bytes]]:
+    """The code itself, so that the log alone is enough to run it again."""
+    data = workspace.storage.get(content_key(archive)) or b""
+    foreign = pipeline.source.git or pipeline.source.dirty
+    if not data or (foreign and len(data) > MAX_FOREIGN_SOURCE):
+        return {}
+    files = {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            assert content is not None
+            files[member.name] = ("100755" if member.mode & 0o100 else "100644", content.read())
+    return files
+
+
+def _subject(record: RunRecord) -> str:
+    assert record.verdict is not None
+    around = record.circumstances
+    return f"{record.experiment}: {record.verdict.outcome} ({around.cloud}, {len(around.nodes)} nodes)"
+
+
+def _trailers(record: RunRecord) -> list[tuple[str, str]]:
+    assert record.verdict is not None
+    asked = record.circumstances.requested
+    trailers = [
+        ("Rpac-Run", record.run),
+        ("Rpac-Experiment", record.experiment),
+        ("Rpac-Pipeline", record.identity.pipeline),
+        ("Rpac-Cloud", record.circumstances.cloud),
+        ("Rpac-Verdict", record.verdict.outcome),
+        ("Rpac-Requested-By", asked.via if asked.actor is None else str(asked.actor)),
+    ]
+    if record.identity.reproduces:
+        trailers.insert(2, ("Rpac-Reproduces", record.identity.reproduces))
+    return trailers

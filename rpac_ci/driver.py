@@ -1,0 +1,206 @@
+"""
+Moves a run along: claim, act, write down. Who calls it is not its business: a terminal, a job in
+CI, a timer. Any number of drivers may work on one run; each effect happens once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from rpac_ci import yaml_io
+from rpac_ci.errors import HistoryError, RpacError, StorageError
+from rpac_ci.events import LEASE_S, Driver, Event, EventLog, Kind
+from rpac_ci.jobs import Keys, Reason
+from rpac_ci.pipeline import Pipeline
+from rpac_ci.run import MAX_TRIES, Conclude, Next, Over, RunState, Step, Take, Wait, fold, next_step
+from rpac_ci.steps import Steps, is_transient
+from rpac_ci.workspace import Workspace
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Something a person following the run wants to know."""
+
+    run: str
+    step: str
+    status: str  # started | note | done | failed | waiting
+    detail: str = ""
+
+
+Notify: TypeAlias = Callable[[Progress], None]
+
+
+def read_pipeline(workspace: Workspace, run: str) -> Pipeline:
+    """The pipeline of a run in the store."""
+    data = workspace.storage.get(Keys(run).pipeline)
+    if data is None:
+        raise HistoryError(f"the store holds no pipeline of the run {run}")
+    return load_pipeline(data)
+
+
+def load_pipeline(data: bytes) -> Pipeline:
+    """A pipeline from its canonical bytes."""
+    return Pipeline.model_validate(yaml_io.loads(data, file="pipeline.yaml").value)
+
+
+class RunDriver:
+    """One driver of one run."""
+
+    def __init__(self, workspace: Workspace, run: str, *, notify: Notify | None = None) -> None:
+        self._workspace = workspace
+        self._run = run
+        self._keys = Keys(run)
+        self._log = EventLog(workspace.storage, run)
+        self._me = Driver.this()
+        self._notify = notify or (lambda progress: None)
+        self._pipeline: Pipeline | None = None
+        self._watching = False
+
+    @property
+    def events(self) -> list[Event]:
+        """The run's events so far."""
+        return self._log.read()
+
+    def state(self) -> RunState:
+        """The run's state, with a request to cancel folded in."""
+        state = fold(self._log.read())
+        if not state.cancelled and Step.WATCH not in state.results:
+            request = self._workspace.storage.get_json(self._keys.cancel)
+            if request is not None:
+                self._log.append(Kind.CANCEL, request, after=state.number)
+                state = fold(self._log.read())
+        return state
+
+    def advance(self) -> Next:
+        """
+        Take one step, if it is ours to take.
+
+        Returns:
+            What was decided; `Take(WATCH)` without an effect while the job goes on.
+        """
+        state = self.state()
+        if not state.created:
+            raise HistoryError(f"the run {self._run} has no events")
+        free = state.claim is not None and (
+            state.claim.body["driver"]["nonce"] == self._me.nonce
+            or self._log.lease_is_over(state.claim)
+        )
+        decision = next_step(state, driver=self._me.nonce, claim_is_free=free)
+        match decision:
+            case Take(Step.WATCH):
+                self._watch(state)
+            case Take(step):
+                self._take(step, state)
+            case Wait(step):
+                self._tell(step, "waiting", "another driver is at it")
+            case Conclude() | Over():
+                pass
+        return decision
+
+    def drive(self) -> RunState:
+        """
+        Advance until everything is released.
+
+        Raises:
+            RpacError: the release itself failed several times; the run stays open for `sweep`.
+        """
+        while True:
+            match self.advance():
+                case Conclude() | Over():
+                    return self.state()
+                case Take(Step.RELEASE):
+                    state = self.state()
+                    if state.tries.get(Step.RELEASE, 0) >= MAX_TRIES and state.failure:
+                        raise StorageError(
+                            f"{self._run} could not be released: {state.failure.message}",
+                            hint=f"try again later: rpac advance {self._run}",
+                        )
+                case Take(Step.WATCH) | Wait():
+                    time.sleep(POLL_S)
+                case Take():
+                    pass
+
+    def cancel(self, why: str) -> None:
+        """Ask that the run stop; whoever drives it will see to it."""
+        self._workspace.storage.create_json(self._keys.cancel, {"why": why})
+
+    def _steps(self, state: RunState, step: Step) -> Steps:
+        self._pipeline = self._pipeline or read_pipeline(self._workspace, self._run)
+        return Steps(
+            self._workspace, self._run, self._pipeline, state,
+            lambda text: self._tell(step, "note", text),
+        )  # fmt: skip
+
+    def _take(self, step: Step, state: RunState) -> None:
+        claim = {"step": step.value, "driver": self._me.to_json(), "lease_s": LEASE_S}
+        if not self._log.append(Kind.CLAIM, claim, after=state.number):
+            return
+        self._tell(step, "started")
+        try:
+            with self._log.lease(self._me):
+                result = self._steps(state, step).take(step)
+        except RpacError as exc:
+            message = self._workspace.public(exc.message)
+            failure = {
+                "step": step.value, "message": message, "hint": exc.hint,
+                "transient": is_transient(exc) or step is Step.RELEASE,
+            }  # fmt: skip
+            self._write(Kind.FAILED, failure)
+            self._tell(step, "failed", message)
+        else:
+            self._write(Kind.DONE, {"step": step.value, "result": result})
+            self._tell(step, "done")
+
+    def _write(self, kind: Kind, body: dict[str, Any]) -> None:
+        """Append to what we claimed; if somebody else has the claim by now, drop the result."""
+        while True:
+            state = fold(self._log.read())
+            mine = state.claim and state.claim.body["driver"]["nonce"] == self._me.nonce
+            if not mine:
+                return
+            if self._log.append(kind, body, after=state.number):
+                return
+
+    def _watch(self, state: RunState) -> None:
+        """Look once; without a claim, since looking has no effect."""
+        if not self._watching:
+            self._watching = True
+            self._tell(Step.WATCH, "started")
+        steps = self._steps(state, Step.WATCH)
+        if state.cancelled:
+            steps.stop()
+        ended = steps.watch()
+        if ended is None and self._overdue(state, steps):
+            steps.stop()
+            ended = {
+                "reason": Reason.RUNNER_LOST.value,
+                "message": "the nodes kept silent past every limit and were ended",
+            }
+        if ended is not None:
+            body = {"step": Step.WATCH.value, "result": ended}
+            self._log.append(Kind.DONE, body, after=state.number)
+            self._tell(Step.WATCH, "done", ended["reason"])
+
+    def _overdue(self, state: RunState, steps: Steps) -> bool:
+        """Nodes end by themselves; this is for nodes that cannot."""
+        spec = steps.spec()
+        waits = spec.waits
+        limit = (
+            spec.time_limit_s + waits.join + waits.prepare + 2 * waits.ready + waits.logs
+            + 10 * waits.stop + 600
+        )  # fmt: skip
+        submitted = next(
+            event.at
+            for event in self._log.read()
+            if event.kind is Kind.DONE and event.body["step"] == Step.SUBMIT
+        )
+        return (datetime.now(UTC) - datetime.fromisoformat(submitted)).total_seconds() > limit
+
+    def _tell(self, step: Step, status: str, detail: str = "") -> None:
+        self._notify(Progress(run=self._run, step=step.value, status=status, detail=detail))

@@ -1,0 +1,184 @@
+"""
+The event log of a run: numbered objects made by create-if-absent, in `control/<run>/events/`.
+
+Only drivers append, always at last-read + 1; a reader refuses gaps. What a driver is about to do
+to a provider it announces by a claim; a claim may be superseded once its lease has run out by the
+store's clock, or at once when its driver was a process of this machine and is gone.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rpac_ci.canonical import Json
+from rpac_ci.errors import StorageError
+from rpac_ci.jobs import Keys
+from rpac_ci.storage import Storage
+
+LEASE_S = 60.0
+
+
+class Kind(StrEnum):
+    """What an event says."""
+
+    CREATED = "created"
+    CLAIM = "claim"
+    DONE = "done"
+    FAILED = "failed"
+    CANCEL = "cancel"
+    COMMITTED = "committed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One fact about a run; `at` is the writer's clock (UTC) and orders nothing."""
+
+    number: int
+    kind: Kind
+    at: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """The process that moves a run: a nonce, and enough to see whether it still lives."""
+
+    nonce: str
+    host: str
+    pid: int
+    started: float
+
+    @classmethod
+    def this(cls) -> Driver:
+        """This process."""
+        process = psutil.Process()
+        return cls(
+            nonce=secrets.token_hex(8), host=_host(), pid=process.pid,
+            started=round(process.create_time(), 2),
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """As plain values."""
+        return {"nonce": self.nonce, "host": self.host, "pid": self.pid, "started": self.started}
+
+
+def is_gone(claimant: dict[str, Any]) -> bool:
+    """Whether a driver was a process of this machine and has ended; False when not known."""
+    if claimant.get("host") != _host():
+        return False
+    try:
+        process = psutil.Process(claimant["pid"])
+        same = abs(process.create_time() - claimant["started"]) < 1
+        return not same or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def _host() -> str:
+    """This boot of this machine, without its name."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"boot-{psutil.boot_time():.0f}"
+
+
+class EventLog:
+    """The events of one run."""
+
+    def __init__(self, storage: Storage, run: str) -> None:
+        self._storage = storage
+        self._keys = Keys(run)
+        self._folder = f"{self._keys.control}events/"
+        self._events: list[Event] = []
+
+    def read(self) -> list[Event]:
+        """
+        All events in order; those read before are not read again.
+
+        Raises:
+            StorageError: an event is missing between others.
+        """
+        names = sorted(self._storage.names(self._folder))
+        if names != [f"{n:08d}.json" for n in range(1, len(names) + 1)]:
+            raise StorageError(
+                f"the event log of {self._keys.run} has gaps or foreign files",
+                hint="something outside rpac wrote to the store; nothing was done",
+            )
+        for number in range(len(self._events) + 1, len(names) + 1):
+            value = self._storage.get_json(self._key(number))
+            if value is None:
+                raise StorageError(f"event {number} of {self._keys.run} has vanished")
+            self._events.append(
+                Event(number=number, kind=Kind(value["kind"]), at=value["at"], body=value["body"])
+            )
+        return list(self._events)
+
+    def append(self, kind: Kind, body: dict[str, Any], *, after: int) -> bool:
+        """
+        Add an event as number `after + 1`.
+
+        Returns:
+            False when the number is taken: someone else was first, so read and decide again.
+        """
+        value: dict[str, Json] = {
+            "kind": kind.value, "at": timestamp(), "body": body, "nonce": secrets.token_hex(8),
+        }
+        return self._storage.create_json(self._key(after + 1), value)
+
+    def _key(self, number: int) -> str:
+        return f"{self._folder}{number:08d}.json"
+
+    def lease_is_over(self, claim: Event) -> bool:
+        """Whether nobody holds the claim any more."""
+        driver = claim.body["driver"]
+        if is_gone(driver):
+            return True
+        written = [
+            entry.modified
+            for key in (self._key(claim.number), self._lease(driver["nonce"]))
+            if (entry := self._storage.head(key))
+        ]
+        now = self._storage.now(f"{self._keys.control}clock/{secrets.token_hex(4)}")
+        age = (now - max(written)).total_seconds() if written else float("inf")
+        return age > claim.body["lease_s"]
+
+    @contextmanager
+    def lease(self, driver: Driver, lease_s: float = LEASE_S) -> Iterator[None]:
+        """Keep our claims alive while a step takes its time."""
+        stop = threading.Event()
+
+        def renew() -> None:
+            while not stop.wait(lease_s / 4):
+                try:
+                    self._storage.put(self._lease(driver.nonce), b"")
+                except StorageError:
+                    continue  # the next renewal may succeed; the lease says how long there is
+
+        thread = threading.Thread(target=renew, daemon=True, name="lease")
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _lease(self, nonce: str) -> str:
+        return f"{self._keys.control}leases/{nonce}"
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """UTC with milliseconds, `2026-01-02T03:04:05.678Z`."""
+    moment = moment or datetime.now(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

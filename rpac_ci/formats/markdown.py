@@ -1,0 +1,303 @@
+"""The report of a run as Markdown, for GitHub's pages and any editor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from rpac_ci.pipeline import Pipeline
+from rpac_ci.quantities import format_bytes, format_duration
+from rpac_ci.records import Agreement, Check, ReferenceKind, RunRecord, Status, summary
+
+MARK = {
+    Agreement.IDENTICAL: "✓ identical",
+    Agreement.WITHIN_TOLERANCE: "✓ within tolerance",
+    Agreement.DIFFERENT: "✗ different",
+    Agreement.MISSING: "✗ missing",
+    Agreement.NOT_COMPARED: "– not compared",
+}
+TIMELINE = "figures/timeline.svg"
+
+
+def report(record: RunRecord, pipeline: Pipeline, *, figures: Sequence[str]) -> str:
+    """
+    The report of a judged run.
+
+    Args:
+        record: with its verdict.
+        pipeline: of the run.
+        figures: paths of the figures that stand beside the report, the timeline not among them.
+    """
+    assert record.verdict is not None
+    sections = [
+        _head(record),
+        _failure(record),
+        _checks(record),
+        _changes(record),
+        _figures(record, figures),
+        _phases(record),
+        _nodes(record),
+        _inputs(record, pipeline),
+        _outputs(record),
+        _software(record),
+        _repeat(record),
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _head(record: RunRecord) -> str:
+    verdict, around = record.verdict, record.circumstances
+    assert verdict is not None
+    who = around.requested
+    asked = who.via + (f", account {who.actor}" if who.actor is not None else "")
+    facts = [
+        ("Run", f"`{record.run}`"),
+        ("Compared with", text(verdict.reference)),
+        ("Asked by", text(asked) + (f", `{_code(who.words)}`" if who.words else "")),
+        ("Started", text(around.started)),
+        ("Where", text(f"{around.cloud}, {len(around.nodes)} nodes, engine {record.identity.engine.name}")),
+        ("Pipeline", f"`{record.identity.pipeline}`"),
+        ("Science", f"`{record.identity.science}`"),
+        ("Code", _source(record)),
+        ("Cost", "unknown" if record.outcome.cost_usd is None else f"{record.outcome.cost_usd:.2f} USD"),
+    ]
+    if record.identity.reproduces:
+        facts.insert(1, ("Reproduces", f"`{record.identity.reproduces}`"))
+    return "\n".join(
+        [
+            f"# {text(record.experiment)}: {text(verdict.outcome)}",
+            "",
+            f"{text(record.title)}",
+            "",
+            f"> **{text(verdict.outcome)}**: {text(verdict.reason)}",
+            "",
+            _table(("", ""), facts),
+        ]
+    )
+
+
+def _source(record: RunRecord) -> str:
+    source = record.identity.source
+    where = f"commit `{source.commit[:12]}`" if source.commit else "no commit"
+    if source.git:
+        where += f" of {text(source.git)}"
+    dirty = ", **with changes that were not committed** (`dirty.diff`)" if source.dirty else ""
+    return f"{where}, content `{source.sha256[:19]}…`{dirty}"
+
+
+def _failure(record: RunRecord) -> str:
+    outcome = record.outcome
+    if outcome.status is Status.SUCCEEDED:
+        return ""
+    lines = ["## What happened", "", f"{text(outcome.reason)}: {text(outcome.message)}"]
+    if outcome.exit_code is not None:
+        lines += ["", f"Exit code of the command: {outcome.exit_code}"]
+    if outcome.hint:
+        lines += ["", f"What to try: {text(outcome.hint)}"]
+    if outcome.log_tail:
+        lines += ["", "The end of the log:", "", _fence(outcome.log_tail)]
+    return "\n".join(lines)
+
+
+def _checks(record: RunRecord) -> str:
+    assert record.verdict is not None
+    checks = record.verdict.checks
+    if not checks:
+        return ""
+    required = [check for check in checks if check.required]
+    others = [check for check in checks if not check.required]
+    lines = ["## Checks"]
+    for title, some in (("", required), ("For information, not part of the verdict:", others)):
+        if some:
+            lines += ["", title, ""] if title else [""]
+            header = ("Check", "Rule", "Expected", "Observed", "Difference", "")
+            lines.append(_table(header, [_check_row(check) for check in some]))
+    unruled = [n for n in record.outcome.metrics if n not in {check.name for check in checks}]
+    if unruled:
+        lines += ["", "Other metrics:", ""]
+        metrics = record.outcome.metrics
+        rows = [(text(n), _number(metrics[n].value, metrics[n].unit)) for n in sorted(unruled)]
+        lines.append(_table(("Metric", "Value"), rows))
+    return "\n".join(lines)
+
+
+def _check_row(check: Check) -> tuple[str, ...]:
+    mark = MARK[check.agreement] + (f" ({text(check.note)})" if check.note else "")
+    return (
+        text(check.name),
+        text(check.rule),
+        _number(check.expected, check.unit),
+        _number(check.observed, check.unit),
+        "" if check.difference is None else f"{check.difference:+.3g}",
+        mark,
+    )
+
+
+def _number(value: float | str | None, unit: str | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, str):  # a hash
+        return f"`{value[:12]}…`"
+    shown = f"{value:.10g}" if isinstance(value, float) else str(value)
+    return f"{shown} {text(unit)}" if unit else shown
+
+
+def _changes(record: RunRecord) -> str:
+    rows = [
+        (f"`{_code(key)}`", f"`{_code(_short(before))}`", f"`{_code(_short(after))}`")
+        for key, (before, after) in sorted(record.reference.changed.items())
+    ]
+    if record.reference.kind is ReferenceKind.RUN:
+        past, now = record.reference.runs[0].summary, summary(record)
+        rows += [
+            (text(key), text(_short(past.get(key))), text(_short(now.get(key))))
+            for key in sorted(past.keys() | now.keys())
+            if past.get(key) != now.get(key)
+        ]
+    lines = ["## What changed", ""]
+    if rows:
+        lines.append(_table(("", "Reference", "This run"), rows))
+    elif record.reference.kind is ReferenceKind.NONE:
+        lines.append("There is nothing to compare with yet.")
+    else:
+        lines.append("Nothing that is recorded differs from the reference.")
+    remarks = [*record.reference.remarks, *record.circumstances.remarks]
+    lines += [f"\n- {text(remark)}" for remark in remarks]
+    return "\n".join(lines)
+
+
+def _figures(record: RunRecord, figures: Sequence[str]) -> str:
+    if not figures:
+        return ""
+    lines = ["## Figures"]
+    for path in figures:
+        lines += ["", f"![{text(path)}](<{path}>)"]
+    return "\n".join(lines)
+
+
+def _phases(record: RunRecord) -> str:
+    phases = record.circumstances.phases
+    rows = [
+        (
+            ("&emsp;" if phase.inside else "") + text(phase.name),
+            f"{phase.start_s:.1f}",
+            format_duration(phase.duration_s),
+        )
+        for phase in sorted(phases, key=lambda p: (p.start_s, p.inside is not None))
+    ]
+    table = _table(("Phase", "Start (s)", "Duration"), rows)
+    return f"## Phases\n\n![timeline of the phases]({TIMELINE})\n\n{_details('Numbers', table)}"
+
+
+def _nodes(record: RunRecord) -> str:
+    around = record.circumstances
+    if not around.nodes:
+        return ""
+    asked = "Node Processor Online Memory System Kernel".split()
+    rows = [
+        (
+            str(node.get("index")),
+            text(str(node.get("cpu"))),
+            str(node.get("cpus_online")),
+            format_bytes(int(node.get("memory_total_mib", 0)) << 20),
+            text(str(node.get("system"))),
+            text(f"{node.get('kernel')} {node.get('machine')}"),
+        )
+        for node in around.nodes
+    ]
+    lines = ["## Nodes", "", _table(asked, rows)]
+    if around.workers:
+        w = around.workers
+        lines += [
+            "",
+            f"Workers by the engine's own count: {w.get('asked')} asked for, "
+            f"{w.get('seen')} seen, {w.get('lost')} lost.",
+        ]
+    return "\n".join(lines)
+
+
+def _inputs(record: RunRecord, pipeline: Pipeline) -> str:
+    rows = []
+    for name, data in record.identity.data.items():
+        ref = pipeline.data[name]
+        terms = "; ".join(filter(None, (ref.license, f"doi:{ref.doi}" if ref.doi else "")))
+        rows.append(
+            (
+                text(name),
+                f"`{_code(data.uri)}`",
+                format_bytes(data.size) if data.size is not None else "–",
+                f"`{data.sha256}`" if data.sha256 else "–",
+                data.pinned_by,
+                text(terms),
+            )
+        )
+    header = ("Input", "Locator", "Size", "SHA-256", "Pinned by", "Terms")
+    return f"## Inputs\n\n{_table(header, rows)}" if rows else ""
+
+
+def _outputs(record: RunRecord) -> str:
+    rows = [
+        (f"`{_code(o.path)}`", format_bytes(o.size), f"`{o.sha256}`") for o in record.outcome.outputs
+    ]
+    if not rows:
+        return ""
+    lines = ["## Outputs", "", _table(("File", "Size", "SHA-256"), rows)]
+    lines += ["", f"Get them with `rpac fetch {record.run}` where the run was made."]
+    if record.outcome.extra:
+        extra = ", ".join(f"`{_code(path)}`" for path in record.outcome.extra[:10])
+        lines += ["", f"Not declared, so not kept: {extra}"]
+    return "\n".join(lines)
+
+
+def _software(record: RunRecord) -> str:
+    around = record.circumstances
+    engine = around.engine
+    versions = ", ".join(f"{name} {value}" for name, value in engine.get("versions", {}).items())
+    lines = ["## Software", "", f"rpac {text(around.rpac)}, Python {text(around.python or 'of the machine')}"]
+    if versions:
+        lines[-1] += f"; {text(versions)}"
+    lock = record.identity.environment
+    if lock.lock_sha256:
+        lines += ["", f"Lock `{_code(lock.lock or '')}`, SHA-256 `{lock.lock_sha256}`"]
+    else:
+        lines += ["", "No environment is declared: the software is whatever the machine had."]
+    if around.packages:
+        rows = [(text(name), text(version)) for name, version in sorted(around.packages.items())]
+        lines += ["", _details(f"{len(rows)} packages", _table(("Package", "Version"), rows))]
+    return "\n".join(lines)
+
+
+def _repeat(record: RunRecord) -> str:
+    return f"## Repeat it\n\n```sh\nrpac reproduce {record.experiment}@{record.run}\n```"
+
+
+def text(value: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    flat = " ".join(value.split())
+    return re.sub(r"([\\`*_\[\]<>|#~!])", r"\\\1", flat)
+
+
+def _code(value: str) -> str:
+    """Text inside single backticks and tables."""
+    return " ".join(value.split()).replace("`", "'").replace("|", "\\|")
+
+
+def _short(value: object) -> str:
+    shown = "–" if value is None else str(value)
+    return shown if len(shown) <= 60 else shown[:57] + "…"
+
+
+def _fence(content: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{content}\n{fence}"
+
+
+def _details(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines)

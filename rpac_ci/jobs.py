@@ -1,0 +1,224 @@
+"""
+The narrow waist between clouds and engines: what a job is, how its nodes are named in the store,
+what they report. Neither side needs to know more of the other than this module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType, Self
+
+from rpac_ci.canonical import Json
+
+PROTOCOL = 1  # of the node program: driver and nodes must agree
+
+RunId = NewType("RunId", str)
+
+
+class JobState(StrEnum):
+    """What a provider says about a job."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+
+
+class Reason(StrEnum):
+    """Why a job ended; decides whether that says anything about the experiment."""
+
+    COMPLETED = "completed"
+    COMMAND_FAILED = "command failed"
+    TIME_LIMIT = "time limit"
+    WORKER_LOST = "worker lost"
+    CANCELLED = "cancelled"
+    WORLD_INCOMPLETE = "world incomplete"
+    ENGINE_FAILED = "engine failed"
+    STAGING_FAILED = "staging failed"
+    RUNNER_LOST = "runner lost"
+
+
+class NodeExit:
+    """Exit codes of the node program; the command's own code is in the result."""
+
+    OK = 0
+    PLAN = 64
+    ENGINE = 70
+    WORLD = 71
+    WORKER_LOST = 72
+    DEADLINE = 73
+    STRAY = 75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """Longest wait for each thing a node waits for, in seconds of the node's own clock."""
+
+    join: float = 120.0  # all nodes registered
+    prepare: float = 1800.0  # code and data on every node
+    ready: float = 120.0  # the engine's workers connected
+    heartbeat: float = 45.0  # a silent main node is lost
+    stop: float = 10.0  # between asking a process to end and killing it
+    logs: float = 60.0  # main waits for the other nodes' logs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataItem:
+    """An input with the bytes that this run uses."""
+
+    name: str
+    uri: str
+    file_name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """Everything the nodes of a run need to know; one JSON object in the store."""
+
+    run: RunId
+    attempt: int
+    experiment: str
+    engine: str
+    on_worker_loss: str
+    command: list[str]
+    args: Mapping[str, Any]
+    data: list[DataItem]
+    source: str  # key of the source archive
+    outputs: list[str]
+    seed: int | None
+    nodes: int
+    cpus: int
+    memory_mib: int
+    time_limit_s: float
+    waits: Waits = field(default_factory=Waits)
+
+    def to_json(self) -> dict[str, Json]:
+        """As plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(
+            **{
+                **value,
+                "data": [DataItem(**item) for item in value["data"]],
+                "waits": Waits(**value["waits"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where a run's objects are in the store. Nodes write below `run_folder`, drivers anywhere."""
+
+    run: str
+    attempt: int = 1
+
+    @property
+    def control(self) -> str:
+        """Folder that only drivers write."""
+        return f"control/{self.run}/"
+
+    @property
+    def run_folder(self) -> str:
+        """Folder that nodes may write."""
+        return f"runs/{self.run}/"
+
+    @property
+    def open(self) -> str:
+        """Marker that exists from the start of a run until it is committed."""
+        return f"open/{self.run}"
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline's canonical bytes."""
+        return f"{self.control}pipeline.yaml"
+
+    @property
+    def diff(self) -> str:
+        """Difference to the commit, for a run from a dirty tree."""
+        return f"{self.control}dirty.diff"
+
+    @property
+    def job(self) -> str:
+        """The `JobSpec`."""
+        return f"{self.run_folder}job.json"
+
+    @property
+    def secret(self) -> str:
+        """The run's own secret, deleted at release."""
+        return f"{self.run_folder}secret"
+
+    @property
+    def cancel(self) -> str:
+        """Present when somebody wants the run to stop."""
+        return f"{self.run_folder}cancel.json"
+
+    @property
+    def attempt_folder(self) -> str:
+        """Everything one attempt's nodes write."""
+        return f"{self.run_folder}attempt/{self.attempt}/"
+
+    @property
+    def main(self) -> str:
+        """Who is main: created once."""
+        return f"{self.attempt_folder}main.json"
+
+    def node(self, index: int) -> str:
+        """One node's registration: created once."""
+        return f"{self.attempt_folder}nodes/{index:05d}.json"
+
+    def prepared(self, index: int) -> str:
+        """One node has code and data in place."""
+        return f"{self.attempt_folder}prepared/{index:05d}.json"
+
+    def final(self, index: int) -> str:
+        """One node's last word: its logs are complete."""
+        return f"{self.attempt_folder}final/{index:05d}.json"
+
+    @property
+    def world(self) -> str:
+        """All nodes with their ranks, written by main."""
+        return f"{self.attempt_folder}world.json"
+
+    @property
+    def engine(self) -> str:
+        """The engine's address, written by main."""
+        return f"{self.attempt_folder}engine.json"
+
+    @property
+    def heartbeat(self) -> str:
+        """Rewritten by main while it lives."""
+        return f"{self.attempt_folder}heartbeat.json"
+
+    @property
+    def result(self) -> str:
+        """How the job ended: created once."""
+        return f"{self.attempt_folder}result.json"
+
+    @property
+    def done(self) -> str:
+        """Tells the other nodes that they may go."""
+        return f"{self.attempt_folder}done"
+
+    @property
+    def outputs(self) -> str:
+        """Folder of the output files."""
+        return f"{self.attempt_folder}outputs/"
+
+    def log(self, index: int, role: str) -> str:
+        """Folder of one log, in numbered parts."""
+        return f"{self.attempt_folder}logs/{index:05d}/{role}/"
+
+
+def content_key(sha256: str) -> str:
+    """Key of content-addressed bytes; accepts `sha256:<hex>` and plain hex."""
+    return f"content/sha256/{sha256.removeprefix('sha256:')}"

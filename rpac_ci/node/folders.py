@@ -1,0 +1,114 @@
+"""
+The node's folders, equal on every node so that a relative path means the same everywhere.
+
+    work/      the experiment's code; the command and the workers run here
+    data/      one folder for each input
+    outputs/   what the command leaves
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rpac_ci.errors import SourceError
+from rpac_ci.experiments import PLACEHOLDER
+from rpac_ci.jobs import JobSpec, Keys, content_key
+from rpac_ci.sources import Content, ContentCache, fetch
+from rpac_ci.storage import Storage
+
+MAX_OUTPUTS = 10_000
+
+
+class NodeFolders:
+    """Folders of one node for one run."""
+
+    def __init__(self, root: Path, spec: JobSpec, storage: Storage) -> None:
+        self._spec = spec
+        self._storage = storage
+        self.work = root / "work"
+        self.data = root / "data"
+        self.outputs = root / "outputs"
+        self.engine = root / "engine"
+
+    def prepare(self, cache: ContentCache) -> None:
+        """
+        Put code and data in place, every byte checked.
+
+        Raises:
+            SourceError: something cannot be had or is not what the run was made for.
+        """
+        for folder in (self.work, self.data, self.outputs, self.engine):
+            folder.mkdir(parents=True, exist_ok=True)
+        archive = self._storage.get(self._spec.source)
+        if archive is None or not self._spec.source.endswith(hashlib.sha256(archive).hexdigest()):
+            raise SourceError("the source archive in the store is missing or damaged")
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(self.work, filter="data")
+        for item in self._spec.data:
+            content = cache.find(item.sha256) or self._from_store(item.sha256, cache)
+            if content is None:
+                content = fetch(item.uri, folder=None, cache=cache, sha256=item.sha256)
+            link = self.data / item.name / item.file_name
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(content.path)
+
+    def _from_store(self, sha256: str, cache: ContentCache) -> Content | None:
+        if self._storage.head(content_key(sha256)) is None:
+            return None
+        incoming = self.data / f".{sha256}"
+        self._storage.get_file(content_key(sha256), incoming)
+        try:
+            with incoming.open("rb") as file:
+                chunks = iter(lambda: file.read(1 << 20), b"")
+                return cache.add(chunks, expected=sha256, what="stored data")
+        finally:
+            incoming.unlink()
+
+    def command(self) -> list[str]:
+        """The command with its placeholders filled; still a list, never a shell's text."""
+        paths = {item.name: f"../data/{item.name}/{item.file_name}" for item in self._spec.data}
+
+        def fill(match: re.Match[str]) -> str:
+            family, name, single = match.groups()
+            if single == "outputs":
+                return "../outputs"
+            if single == "seed":
+                return str(self._spec.seed)
+            return paths[name] if family == "data" else _text(self._spec.args[name])
+
+        return [PLACEHOLDER.sub(fill, word) for word in self._spec.command]
+
+    def upload(self, keys: Keys) -> tuple[list[dict[str, Any]], list[str]]:
+        """
+        Store the output files under their hashes.
+
+        Returns:
+            One entry (path, size in bytes, sha256) for each declared output that is there, in
+            path order, and the paths of files that no pattern names.
+        """
+        declared, extra = [], []
+        for path in sorted(self.outputs.rglob("*")):
+            if path.is_symlink() or not path.is_file():
+                continue
+            name = path.relative_to(self.outputs).as_posix()
+            if not any(PurePosixPath(name).match(pattern) for pattern in self._spec.outputs):
+                extra.append(name)
+                continue
+            if len(declared) >= MAX_OUTPUTS:
+                raise SourceError(f"more than {MAX_OUTPUTS} output files")
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            self._storage.put_file(f"{keys.outputs}{sha256}", path)
+            declared.append({"path": name, "size": path.stat().st_size, "sha256": sha256})
+        return declared, extra
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

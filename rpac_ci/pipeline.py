@@ -1,0 +1,383 @@
+"""
+Pipeline: an experiment resolved, with every input pinned. Pure: no files, no network, no clock.
+
+`define` fills an experiment's definition with what was looked up, `change` puts overrides on top of
+a definition (an experiment's, or a past pipeline's), `compile_pipeline` renders it for a cloud.
+
+Two identities. The *pipeline digest* is the SHA-256 of the canonical bytes: all that was asked. The
+*science digest* covers only what may change the result; equal science digests make a
+reproduction, other ones a variant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from rpac_ci.canonical import Digest, Json, canonical_json, canonical_yaml, digest
+from rpac_ci.commands import Overrides
+from rpac_ci.errors import CommandError, PipelineError
+from rpac_ci.experiments import (
+    Arg,
+    ArgRole,
+    Data,
+    Engine,
+    Experiment,
+    ExperimentId,
+    GitSource,
+    Hex256,
+    Limits,
+    Model,
+    RelativePath,
+    Resources,
+    Rule,
+    Scalar,
+)
+from rpac_ci.source_trees import SourceTree
+from rpac_ci.sources import parse_locator
+
+
+class Level(StrEnum):
+    """How strongly the bytes of an input are known before the run; the first is the strongest."""
+
+    CONTENT = "content"  # a SHA-256 that is checked while reading
+    LOCATOR = "locator"  # a name only; the run notes the hash that it saw
+
+
+class SourceRef(Model):
+    """Which code: the digest counts, commit and tree help people to find it."""
+
+    sha256: str
+    commit: str | None = None
+    tree: str | None = None
+    git: str | None = None  # URL, when the code is in another repository
+    dirty: str | None = None  # digest of the difference to the commit
+
+
+class EnvironmentKind(StrEnum):
+    """Where the software comes from."""
+
+    VENV = "venv"  # the lock, installed
+    HOST = "host"  # nothing declared: whatever the machine has
+
+
+class EnvironmentRef(Model):
+    """Which software: the lock's hash and the interpreter."""
+
+    kind: Annotated[EnvironmentKind, Field(strict=False)]
+    lock: RelativePath | None = None
+    lock_sha256: Hex256 | None = None
+    python: str | None = None
+
+
+class DataRef(Data):
+    """Which input, and how strongly its bytes are known beforehand."""
+
+    level: Annotated[Level, Field(strict=False)]
+
+
+class Target(Model):
+    """Where it runs."""
+
+    cloud: str = "local"
+    runtime: str = "process"
+
+
+class Lineage(Model):
+    """The run this pipeline was made from, and the changes put on top (key -> value as typed)."""
+
+    reproduces: str | None = None
+    changes: dict[str, str] = Field(default_factory=dict)
+
+
+class Definition(Model):
+    """The neutral part: what is computed, from what, and how it is judged."""
+
+    id: ExperimentId
+    title: str
+    source: SourceRef
+    command: list[str]
+    engine: Engine
+    environment: EnvironmentRef
+    args: dict[str, Arg]
+    data: dict[str, DataRef]
+    seed: int | None
+    resources: Resources
+    outputs: list[str]
+    verify: dict[str, Rule]
+    limits: Limits
+
+
+class Pipeline(Definition):
+    """A definition for one target, with its lineage and the provider's symbolic requests."""
+
+    schema_: Annotated[Literal["rpac/pipeline/1"], Field(alias="schema")] = "rpac/pipeline/1"
+    target: Target
+    lineage: Lineage
+    requests: list[dict[str, Any]]
+
+    def to_bytes(self) -> bytes:
+        """Canonical YAML: equal pipelines give equal bytes."""
+        return canonical_yaml(self.to_json())
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of `to_bytes()`, that is `sha256sum pipeline.yaml`."""
+        return digest(self.to_bytes())
+
+
+def define(experiment: Experiment, source: SourceTree) -> Definition:
+    """
+    The definition of an experiment at a state of its code.
+
+    Raises:
+        PipelineError: the lock is not among the source's files, or an image is asked for.
+    """
+    wanted = experiment.environment
+    if wanted.image:
+        raise PipelineError(
+            "environment.image needs a container runtime, which this version does not have",
+            hint="declare a lock instead: environment: {lock: requirements.lock}",
+        )
+    lock = source.read(wanted.lock) if wanted.lock else None
+    if wanted.lock and lock is None:
+        raise PipelineError(f"the lock {wanted.lock!r} is not among the source's files")
+    return Definition(
+        id=experiment.id,
+        title=experiment.title,
+        source=SourceRef(
+            sha256=source.sha256,
+            commit=source.commit,
+            tree=source.tree,
+            git=experiment.source.git if isinstance(experiment.source, GitSource) else None,
+            dirty=digest(source.diff) if source.diff is not None else None,
+        ),
+        command=experiment.command,
+        engine=experiment.engine,
+        environment=EnvironmentRef(
+            kind=EnvironmentKind.VENV if lock is not None else EnvironmentKind.HOST,
+            lock=wanted.lock,
+            lock_sha256=hashlib.sha256(lock).hexdigest() if lock is not None else None,
+            python=wanted.python,
+        ),
+        args=experiment.args,
+        data={name: _data_ref(data) for name, data in experiment.data.items()},
+        seed=experiment.seed,
+        resources=experiment.resources,
+        outputs=experiment.outputs,
+        verify=experiment.verify,
+        limits=experiment.limits,
+    )
+
+
+def _data_ref(data: Data) -> DataRef:
+    level = Level.CONTENT if data.sha256 else Level.LOCATOR
+    return DataRef(**{name: getattr(data, name) for name in Data.model_fields}, level=level)
+
+
+def pin(definition: Definition, observed: Mapping[str, str]) -> Definition:
+    """The definition with inputs pinned to the hashes (hex) that an earlier run saw."""
+    data = {
+        name: _data_ref(ref.model_copy(update={"sha256": observed.get(name) or ref.sha256}))
+        for name, ref in definition.data.items()
+    }
+    return definition.model_copy(update={"data": data})
+
+
+def change(definition: Definition, overrides: Overrides) -> Definition:
+    """
+    Put overrides on top of a definition.
+
+    Raises:
+        CommandError: unknown names or values of the wrong type, all of them at once.
+    """
+    problems: list[str] = []
+    update: dict[str, object] = {}
+    counts = {"nodes": overrides.nodes, "cpus": overrides.cpus, "memory": overrides.memory,
+              "gpus": overrides.gpus}  # fmt: skip
+    limits = {"time": overrides.time, "cost": overrides.cost}
+    try:
+        update["resources"] = _with(definition.resources, counts)
+        update["limits"] = _with(definition.limits, limits)
+    except ValidationError as exc:
+        problems += [f"{e['loc'][-1]}: got {e['input']!r}, {e['msg']}" for e in exc.errors()]
+    if overrides.seed is not None:
+        if definition.seed is None:
+            problems.append("seed: this experiment declares no seed")
+        update["seed"] = overrides.seed
+    update["args"] = _change_args(definition, overrides.args, problems)
+    update["data"] = _change_data(definition, overrides.data, problems)
+    if problems:
+        raise CommandError("\n".join(problems))
+    return definition.model_copy(update=update)
+
+
+def _with(model: Model, values: Mapping[str, object]) -> Model:
+    given = {name: value for name, value in values.items() if value is not None}
+    return type(model).model_validate({**model.model_dump(), **given})
+
+
+def _change_args(
+    definition: Definition, wanted: Mapping[str, str], problems: list[str]
+) -> dict[str, Arg]:
+    args = dict(definition.args)
+    for name, text in wanted.items():
+        if name not in args:
+            problems.append(_unknown("args", name, list(args)))
+            continue
+        try:
+            value = _typed(text, args[name].value)
+        except ValueError as exc:
+            problems.append(f"args.{name}: {exc}")
+            continue
+        args[name] = args[name].model_copy(update={"value": value})
+    return args
+
+
+def _change_data(
+    definition: Definition, wanted: Mapping[str, str], problems: list[str]
+) -> dict[str, DataRef]:
+    data = dict(definition.data)
+    for name, uri in wanted.items():
+        if name not in data:
+            problems.append(_unknown("data", name, list(data)))
+            continue
+        try:
+            parse_locator(uri)
+        except CommandError as exc:
+            problems.append(f"data.{name}: {exc.message}, expected {exc.hint}")
+            continue
+        data[name] = _data_ref(Data(uri=uri))
+    return data
+
+
+def _unknown(family: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    right = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    return f"{family}.{name}: there is no such name, {right}"
+
+
+def _typed(text: str, like: Scalar) -> Scalar:
+    """Text of a command as the type that the experiment's own value has."""
+    if isinstance(like, bool):
+        if text not in ("true", "false"):
+            raise ValueError(f"got {text!r}, expected true or false")
+        return text == "true"
+    if isinstance(like, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"got {text!r}, expected a whole number such as {like}") from None
+    if isinstance(like, float):
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if number != number or number in (float("inf"), float("-inf")):
+            raise ValueError(f"got {text!r}, expected a number such as {like}")
+        return number
+    if text.startswith("-"):
+        raise ValueError(f"got {text!r}, a text that a program could take for an option")
+    return text
+
+
+def compile_pipeline(
+    definition: Definition, *, overrides: Overrides | None = None, reproduces: str | None = None
+) -> Pipeline:
+    """
+    Make the exact pipeline for a target.
+
+    Args:
+        definition: of an experiment, or a past pipeline.
+        overrides: changes on top, among them the target's cloud and runtime.
+        reproduces: the run that this repeats.
+
+    Raises:
+        CommandError: the overrides do not fit the definition.
+        PipelineError: the cloud or engine cannot serve it; said before anything is started.
+    """
+    from rpac_ci import clouds, engines
+
+    overrides = overrides or Overrides()
+    before = definition.target if isinstance(definition, Pipeline) else Target()
+    changed = change(definition, overrides)
+    target = Target(
+        cloud=overrides.cloud or before.cloud, runtime=overrides.runtime or before.runtime
+    )
+    neutral = {name: getattr(changed, name) for name in Definition.model_fields}
+    engines.check(Definition(**neutral))
+    planner = clouds.planner(target.cloud)
+    return Pipeline(
+        **neutral,
+        target=target,
+        lineage=Lineage(
+            reproduces=reproduces,
+            changes=dict(sorted(word.split("=", 1) for word in overrides.words)),
+        ),
+        requests=planner.render(changed, target),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Science:
+    """What may change the result, and the digest over it."""
+
+    document: Mapping[str, Json]
+
+    @property
+    def digest(self) -> Digest:
+        """Equal for runs that should give equal results."""
+        return digest(canonical_json(self.document))
+
+
+def science(definition: Definition, observed: Mapping[str, str] | None = None) -> Science:
+    """
+    The scientific identity of a definition.
+
+    Args:
+        definition: of an experiment, or a pipeline.
+        observed: hashes (hex) the run saw, for inputs that are not pinned.
+    """
+    seen = observed or {}
+    scientific = {n: a.value for n, a in definition.args.items() if a.role is ArgRole.SCIENTIFIC}
+    environment = definition.environment
+    return Science(
+        {
+            "source": definition.source.sha256,
+            "command": list(definition.command),
+            "engine": definition.engine.name.value,
+            "environment": [environment.kind.value, environment.lock_sha256, environment.python],
+            "data": {
+                name: ref.sha256 or seen.get(name) or ref.uri for name, ref in definition.data.items()
+            },
+            "args": scientific,
+            "seed": definition.seed,
+        }
+    )
+
+
+def differences(before: Definition, after: Definition) -> dict[str, tuple[Json, Json]]:
+    """Dotted key -> (before, after) of everything that differs between two definitions."""
+    old = _flat(_comparable(before))
+    new = _flat(_comparable(after))
+    keys = sorted(old.keys() | new.keys())
+    return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+
+
+def _comparable(definition: Definition) -> Mapping[str, Json]:
+    return {k: v for k, v in definition.to_json().items() if k not in ("schema", "lineage", "requests")}
+
+
+def _flat(value: Json, prefix: str = "") -> dict[str, Json]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    flat: dict[str, Json] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{prefix}.{key}" if prefix else key)
+    return flat

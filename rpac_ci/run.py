@@ -1,0 +1,149 @@
+"""
+A run is an immutable pipeline plus its events. Pure: state is the fold of the events, the next step
+a function of that state. `driver.advance` takes the step.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from rpac_ci.events import Event, Kind
+from rpac_ci.jobs import RunId
+
+MAX_TRIES = 3
+
+
+class Step(StrEnum):
+    """The steps of a run in their order; each may be repeated without harm."""
+
+    STAGE = "stage"
+    PROVISION = "provision"
+    SUBMIT = "submit"
+    WATCH = "watch"
+    COLLECT = "collect"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a step failed for good."""
+
+    step: Step
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """What the events say so far."""
+
+    created: dict[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+    number: int = 0
+    results: dict[Step, dict[str, Any]] = field(default_factory=dict)
+    tries: dict[Step, int] = field(default_factory=dict)  # failed ones
+    claim: Event | None = None
+    failure: Failure | None = None
+    cancelled: dict[str, Any] | None = None
+    submitting: bool = False  # a submit was claimed, so nodes may exist
+    committed: dict[str, Any] | None = None
+
+
+def new_run_id(moment: datetime | None = None) -> RunId:
+    """UTC time and a short random word: sorts by time, needs no counter."""
+    moment = moment or datetime.now(UTC)
+    return RunId(f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+
+
+def fold(events: Sequence[Event]) -> RunState:
+    """The state after the events, oldest first."""
+    state = RunState()
+    for event in events:
+        state = _apply(replace(state, number=event.number), event)
+    return state
+
+
+def _apply(state: RunState, event: Event) -> RunState:
+    body = event.body
+    match event.kind:
+        case Kind.CREATED:
+            return replace(state, created=body, created_at=event.at)
+        case Kind.CLAIM:
+            submitting = state.submitting or body["step"] == Step.SUBMIT
+            return replace(state, claim=event, submitting=submitting)
+        case Kind.DONE:
+            step = Step(body["step"])
+            return replace(state, results={**state.results, step: body["result"]}, claim=None)
+        case Kind.FAILED:
+            return _failed(replace(state, claim=None), Step(body["step"]), body)
+        case Kind.CANCEL:
+            return replace(state, cancelled=state.cancelled or body)
+        case Kind.COMMITTED:
+            return replace(state, committed=body)
+
+
+def _failed(state: RunState, step: Step, body: dict[str, Any]) -> RunState:
+    tries = {**state.tries, step: state.tries.get(step, 0) + 1}
+    state = replace(state, tries=tries)
+    if body["transient"] and tries[step] < MAX_TRIES:
+        return state
+    failure = Failure(step=step, message=body["message"], hint=body.get("hint", ""))
+    return replace(state, failure=state.failure or failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Claim this step and take it."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Another driver holds the claim."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """Everything is released: make the record and commit it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The run is committed."""
+
+
+Next: TypeAlias = Take | Wait | Conclude | Over
+
+
+def next_step(state: RunState, *, driver: str, claim_is_free: bool) -> Next:
+    """
+    What a driver does next.
+
+    Args:
+        state: fold of the events.
+        driver: nonce of the driver that asks.
+        claim_is_free: the lease of the current claim, if any, has run out.
+    """
+    if state.committed is not None:
+        return Over()
+    if Step.RELEASE in state.results:
+        return Conclude()
+    step = _due(state)
+    claim = state.claim
+    if claim and claim.body["driver"]["nonce"] != driver and not claim_is_free:
+        return Wait(Step(claim.body["step"]))
+    return Take(step)
+
+
+def _due(state: RunState) -> Step:
+    if state.failure or (state.cancelled and not state.submitting):
+        return Step.RELEASE
+    return next(step for step in Step if step not in state.results)

@@ -1,0 +1,390 @@
+"""
+Data locators -> verified content.
+
+    file:scenes.nc                              beside the experiment, or file:///… anywhere here
+    https://example.org/scenes.nc
+    pypi:<wheel file name>!/<member>            public and immutable; index from pip's settings
+
+Every byte is hashed while it is read and kept once, by its hash, in a cache that runs share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from rpac_ci.errors import CommandError, SourceError
+
+CHUNK = 1 << 20
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S, PIP_TIMEOUT_S = 10.0, 60.0, 900.0
+_SEALED_NS = 0  # modification time of verified content: a later write gives itself away
+
+Progress: TypeAlias = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
+
+
+@dataclass(frozen=True, slots=True)
+class FileLocator:
+    """A file of this machine; a relative path starts at the experiment's folder."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpsLocator:
+    """A file behind an https URL."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PypiLocator:
+    """A member of a wheel on the package index."""
+
+    wheel: str
+    project: str
+    version: str
+    member: str
+
+
+Locator: TypeAlias = FileLocator | HttpsLocator | PypiLocator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """Verified bytes: their hash (hex), size in bytes, and where the cache keeps them."""
+
+    sha256: str
+    size: int
+    path: Path
+
+
+def parse_locator(uri: str) -> Locator:
+    """
+    Read a data locator.
+
+    Raises:
+        CommandError: unknown scheme or wrong form, with the accepted one as hint.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme == "file":
+        path = unquote(rest.removeprefix("//"))
+        if not path or "\0" in path or (not path.startswith("/") and ".." in Path(path).parts):
+            raise CommandError(
+                f"got {uri!r}", hint="file:<path inside the experiment's folder> or file:///<path>"
+            )
+        return FileLocator(path)
+    if scheme == "https":
+        parts = urlsplit(uri)
+        if not parts.hostname or parts.username or parts.password:
+            raise CommandError(f"got {uri!r}", hint="https://<host>/<path> without user or password")
+        return HttpsLocator(uri)
+    if scheme == "pypi":
+        return _parse_pypi(uri, rest)
+    raise CommandError(f"got {uri!r}", hint="file:…, https://… or pypi:<wheel>!/<member>")
+
+
+def _parse_pypi(uri: str, rest: str) -> PypiLocator:
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    wheel, bang, member = rest.partition("!/")
+    hint = "pypi:<project>-<version>-<tags>.whl!/<member>"
+    if not bang or not member or ".." in PurePosixPath(member).parts or member.startswith("/"):
+        raise CommandError(f"got {uri!r}", hint=hint)
+    try:
+        project, version, _, _ = parse_wheel_filename(wheel)
+    except InvalidWheelFilename as exc:
+        raise CommandError(f"got {uri!r}: {exc}", hint=hint) from exc
+    return PypiLocator(wheel, str(project), str(version), member)
+
+
+def file_name(locator: Locator) -> str:
+    """The name the content has in a node's data folder."""
+    match locator:
+        case FileLocator(path):
+            name = PurePosixPath(path).name
+        case HttpsLocator(url):
+            name = PurePosixPath(unquote(urlsplit(url).path)).name
+        case PypiLocator(member=member):
+            name = PurePosixPath(member).name
+    return name if name not in ("", ".", "..") and "/" not in name and "\0" not in name else "data"
+
+
+class ContentCache:
+    """Files by their SHA-256, written once, read-only, shared by every run of this user."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, sha256: str) -> Path:
+        """Where content with this hash is kept, whether or not it is there."""
+        return self.root / "content" / "sha256" / sha256
+
+    def find(self, sha256: str) -> Content | None:
+        """Content that is there and has not been touched since it was verified."""
+        path = self.path_of(sha256)
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        if status.st_mtime_ns != _SEALED_NS:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                    path.unlink(missing_ok=True)
+                    return None
+            os.utime(path, ns=(_SEALED_NS, _SEALED_NS))
+        return Content(sha256=sha256, size=status.st_size, path=path)
+
+    def add(self, chunks: Iterable[bytes], *, expected: str | None, what: str) -> Content:
+        """
+        Store a stream under its hash.
+
+        Raises:
+            SourceError: the content is not the expected one, or the disk is full.
+        """
+        folder = self.root / "content" / "sha256"
+        hasher, size = hashlib.sha256(), 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=folder, prefix=".incoming-")
+        except OSError as exc:
+            raise SourceError(f"the cache {self.root} cannot be written: {exc.strerror}") from exc
+        incoming = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for chunk in chunks:
+                    hasher.update(chunk)
+                    size += len(chunk)
+                    file.write(chunk)
+            found = hasher.hexdigest()
+            if expected and found != expected:
+                raise SourceError(
+                    f"{what} has sha256 {found}, expected {expected}",
+                    hint="the source has changed or the declared hash is wrong; nothing was run",
+                )
+            incoming.chmod(0o444)
+            os.utime(incoming, ns=(_SEALED_NS, _SEALED_NS))
+            incoming.replace(self.path_of(found))
+        except OSError as exc:
+            raise SourceError(f"{what} cannot be kept in {self.root}: {exc.strerror or exc}") from exc
+        finally:
+            incoming.unlink(missing_ok=True)
+        return Content(sha256=found, size=size, path=self.path_of(found))
+
+    def note(self, key: str, sha256: str) -> None:
+        """Remember which content a file or a wheel member had."""
+        path = self._note_path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        incoming = path.with_suffix(f".{os.getpid()}")
+        incoming.write_text(sha256)
+        incoming.replace(path)
+
+    def noted(self, key: str) -> Content | None:
+        """The content remembered for a key, if the cache still has it."""
+        try:
+            return self.find(self._note_path(key).read_text())
+        except OSError:
+            return None
+
+    def _note_path(self, key: str) -> Path:
+        return self.root / "content" / "notes" / hashlib.sha256(key.encode()).hexdigest()
+
+
+def fetch(
+    uri: str,
+    *,
+    folder: Path | None,
+    cache: ContentCache,
+    sha256: str | None = None,
+    archive_sha256: str | None = None,
+    progress: Progress | None = None,
+) -> Content:
+    """
+    Bring the content of a locator into the cache, verified while it is read.
+
+    Args:
+        uri: see the module's docstring.
+        folder: the experiment's folder, for `file:` paths; None when there is none (any more).
+        cache: where content is kept; content with the wanted hash is not fetched again.
+        sha256: the hash the content must have, hex; None accepts what comes.
+        archive_sha256: the hash the wheel around a `pypi:` member must have.
+        progress: called now and then with bytes so far and in all.
+
+    Raises:
+        SourceError: it cannot be had (`transient` when a later try may help) or is not the
+            declared content.
+    """
+    if sha256 and (known := cache.find(sha256)):
+        return known
+    locator = parse_locator(uri)
+    match locator:
+        case FileLocator(path):
+            return _fetch_file(path, folder, cache, sha256, progress)
+        case HttpsLocator(url):
+            return cache.add(_read_url(url, progress), expected=sha256, what=url)
+        case PypiLocator():
+            return _fetch_member(locator, cache, sha256, archive_sha256, progress)
+
+
+def _fetch_file(
+    name: str, folder: Path | None, cache: ContentCache, sha256: str | None,
+    progress: Progress | None,
+) -> Content:
+    if folder is None and not name.startswith("/"):
+        raise SourceError(
+            f"file:{name} is not here any more and the cache does not hold its content",
+            hint="give another place for it: data.<name>=<uri>",
+        )
+    path = (folder or Path()) / name
+    if folder and not name.startswith("/") and not path.resolve().is_relative_to(folder.resolve()):
+        raise SourceError(f"file:{name} leads out of the experiment's folder")
+    try:
+        status = path.stat()
+        with path.open("rb") as file:
+            # unchanged size, time and inode: the content is the one hashed before
+            key = json.dumps(
+                [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
+            )
+            known = cache.noted(key)
+            if known and sha256 in (None, known.sha256):
+                return known
+            what = f"file:{name}"
+            content = cache.add(
+                _chunks(file, progress, status.st_size), expected=sha256, what=what
+            )
+    except OSError as exc:
+        raise SourceError(f"file:{name} cannot be read: {exc.strerror or exc}") from exc
+    cache.note(key, content.sha256)
+    return content
+
+
+def _chunks(file: IO[bytes], progress: Progress | None, total: int | None) -> Iterator[bytes]:
+    done = 0
+    while chunk := file.read(CHUNK):
+        done += len(chunk)
+        if progress:
+            progress(done, total)
+        yield chunk
+
+
+def _read_url(url: str, progress: Progress | None) -> Iterator[bytes]:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    retry = Retry(total=3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+    try:
+        with requests.Session() as session:
+            session.mount("https://", HTTPAdapter(max_retries=retry))
+            session.max_redirects = 5
+            timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+            with session.get(url, stream=True, timeout=timeout) as response:
+                hops = [*response.history, response]
+                if any(not hop.url.startswith("https://") for hop in hops):
+                    raise SourceError(f"{url} redirects to an address without https")
+                response.raise_for_status()
+                length = response.headers.get("Content-Length", "")
+                total, done = int(length) if length.isdigit() else None, 0
+                for chunk in response.iter_content(CHUNK):
+                    done += len(chunk)
+                    if progress:
+                        progress(done, total)
+                    yield chunk
+    except requests.HTTPError as exc:
+        status = exc.response.status_code
+        raise SourceError(
+            f"{url} answered {status} {exc.response.reason}", transient=status >= 500
+        ) from exc
+    except requests.RequestException as exc:
+        raise SourceError(f"{url} cannot be fetched: {_reason(exc)}", transient=True) from exc
+
+
+def _reason(exc: BaseException) -> str:
+    """The innermost cause: requests and urllib3 wrap it several times."""
+    while isinstance(cause := exc.args[0] if exc.args else None, BaseException):
+        exc = cause
+    reason = getattr(exc, "reason", None)
+    return _reason(reason) if isinstance(reason, BaseException) else str(exc)[:300]
+
+
+def _fetch_member(
+    locator: PypiLocator, cache: ContentCache, sha256: str | None, archive_sha256: str | None,
+    progress: Progress | None,
+) -> Content:
+    what = f"{locator.member} of {locator.wheel}"
+    with _wheel(locator, cache, archive_sha256) as wheel:
+        try:
+            with zipfile.ZipFile(wheel) as archive, archive.open(locator.member) as member:
+                size = archive.getinfo(locator.member).file_size
+                return cache.add(_chunks(member, progress, size), expected=sha256, what=what)
+        except KeyError as exc:
+            raise SourceError(f"{locator.wheel} has no member {locator.member!r}") from exc
+        except zipfile.BadZipFile as exc:
+            raise SourceError(f"{what}: {exc}") from exc
+
+
+@contextmanager
+def _wheel(locator: PypiLocator, cache: ContentCache, expected: str | None) -> Iterator[Path]:
+    note = f"wheel {locator.wheel}"
+    known = cache.find(expected) if expected else cache.noted(note)
+    if known is None:
+        with tempfile.TemporaryDirectory(prefix="rpac-wheel-") as folder:
+            path = _pip_download(locator, Path(folder))
+            with path.open("rb") as file:
+                known = cache.add(
+                    _chunks(file, None, None), expected=expected, what=locator.wheel
+                )
+        cache.note(note, known.sha256)
+    yield known.path
+
+
+def _pip_download(locator: PypiLocator, folder: Path) -> Path:
+    argv = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
+        "--disable-pip-version-check", "--only-binary", ":all:", "--ignore-requires-python",
+        "--dest", str(folder), f"{locator.project}=={locator.version}",
+        *_platform_options(locator.wheel),
+    ]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise SourceError(
+            f"{locator.wheel} did not arrive within {PIP_TIMEOUT_S:.0f} s", transient=True
+        ) from exc
+    found = sorted(path.name for path in folder.glob("*.whl"))
+    if locator.wheel in found:
+        return folder / locator.wheel
+    if found:
+        raise SourceError(f"the package index gave {found[0]} instead of {locator.wheel}")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    reason = lines[-1].removeprefix("ERROR: ") if lines else done.stderr.strip()[-300:]
+    raise SourceError(
+        f"{locator.wheel} cannot be fetched: {reason}",
+        hint="the index is the one pip is configured for: pip config list", transient=True,
+    )
+
+
+def _platform_options(wheel: str) -> list[str]:
+    from packaging.utils import parse_wheel_filename
+
+    tag = sorted(parse_wheel_filename(wheel)[3], key=str)[0]
+    if tag.platform == "any":
+        return []
+    version = tag.interpreter.lstrip("abcdefghijklmnopqrstuvwxyz")
+    return [
+        "--platform", tag.platform, "--abi", tag.abi,
+        "--implementation", tag.interpreter[:2], "--python-version", version,
+    ]

@@ -1,0 +1,262 @@
+"""
+The steps of a run, each an idempotent function: a pipeline and what earlier steps gave -> JSON.
+
+Nothing here decides what comes next (`run.next_step`) or writes events (`driver`). What a step
+raises is an `RpacError`; one that a later try may mend is `transient`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, TypeAlias
+
+from rpac_ci import clouds, engines, environments
+from rpac_ci.errors import CloudError, RpacError
+from rpac_ci.jobs import (
+    PROTOCOL,
+    DataItem,
+    JobSpec,
+    JobState,
+    Keys,
+    Reason,
+    RunId,
+    Waits,
+    content_key,
+)
+from rpac_ci.metrics import parse_metrics
+from rpac_ci.pipeline import EnvironmentKind, Pipeline
+from rpac_ci.quantities import format_bytes
+from rpac_ci.run import RunState, Step
+from rpac_ci.sources import Content, ContentCache, fetch, file_name, parse_locator
+from rpac_ci.workspace import Workspace
+
+TAIL_LINES, TAIL_BYTES = 40, 4096
+Tell: TypeAlias = Callable[[str], None]
+
+
+class Steps:
+    """The steps of one run."""
+
+    def __init__(
+        self, workspace: Workspace, run: str, pipeline: Pipeline, state: RunState, tell: Tell
+    ) -> None:
+        """
+        Args:
+            workspace: where the run is kept.
+            run: its id.
+            pipeline: what it does.
+            state: fold of its events, for the results of earlier steps.
+            tell: called with a line now and then while a step takes long.
+        """
+        self._workspace = workspace
+        self._storage = workspace.storage
+        self._pipeline = pipeline
+        self._state = state
+        self._tell = tell
+        self._keys = Keys(run)
+        self._run = RunId(run)
+        self._cloud = clouds.load(pipeline.target.cloud, workspace)
+
+    def take(self, step: Step) -> dict[str, Any]:
+        """Take one step; its result goes into the event log."""
+        match step:
+            case Step.STAGE:
+                return self._stage()
+            case Step.PROVISION:
+                provisioned = self._cloud.provision(self.spec())
+                return {"facts": provisioned.facts, "remarks": list(provisioned.remarks)}
+            case Step.SUBMIT:
+                return self._submit()
+            case Step.COLLECT:
+                return self._collect()
+            case Step.RELEASE:
+                return self._release()
+            case Step.WATCH:
+                raise AssertionError("watching is not claimed: call watch()")
+
+    # --- stage ----------------------------------------------------------------------------------
+
+    def _stage(self) -> dict[str, Any]:
+        """Environment and data side by side; the code is in the store since the run was made."""
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            environment = pool.submit(self._environment)
+            data = {name: pool.submit(self._fetch, name) for name in self._pipeline.data}
+            contents = {name: future.result() for name, future in data.items()}
+            info = environment.result()
+        return {
+            "environment": {"python": info.python, "packages": info.packages} if info else None,
+            "data": {n: {"sha256": c.sha256, "size": c.size} for n, c in contents.items()},
+        }
+
+    def _environment(self) -> environments.EnvironmentInfo | None:
+        wanted = self._pipeline.environment
+        if wanted.kind is EnvironmentKind.HOST:
+            return None
+        lock = self._source_file(wanted.lock or "")
+        self._tell("environment from the lock")
+        return environments.ensure(lock, python=wanted.python, cache=self._workspace.cache)
+
+    def _fetch(self, name: str) -> Content:
+        ref = self._pipeline.data[name]
+        self._tell(f"data {name}")
+        folder = self._workspace.root / self._state.created["folder"]
+        content = fetch(
+            ref.uri, folder=folder if folder.is_dir() else None,
+            cache=ContentCache(self._workspace.cache),
+            sha256=ref.sha256, archive_sha256=ref.archive_sha256,
+        )  # fmt: skip
+        self._tell(f"data {name}: {format_bytes(content.size)}, verified")
+        return content
+
+    def _source_file(self, path: str) -> bytes:
+        archive = self._storage.get(self._source_key())
+        if archive is None:
+            raise CloudError("the run's source archive is not in the store")
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            member = tar.extractfile(path)
+            assert member is not None
+            return member.read()
+
+    def _source_key(self) -> str:
+        return content_key(self._state.created["source_archive"])
+
+    # --- submit and watch -----------------------------------------------------------------------
+
+    def spec(self) -> JobSpec:
+        """The job as the nodes see it; needs the result of `stage`."""
+        pipeline, staged = self._pipeline, self._state.results.get(Step.STAGE, {})
+        data = staged.get("data", {})
+        return JobSpec(
+            run=self._run,
+            attempt=self._keys.attempt,
+            experiment=pipeline.id,
+            engine=pipeline.engine.name.value,
+            on_worker_loss=pipeline.engine.on_worker_loss.value,
+            command=pipeline.command,
+            args={name: arg.value for name, arg in pipeline.args.items()},
+            data=[
+                DataItem(
+                    name=name, uri=ref.uri, file_name=file_name(parse_locator(ref.uri)),
+                    **data[name],
+                )
+                for name, ref in pipeline.data.items()
+                if name in data
+            ],  # fmt: skip
+            source=self._source_key(),
+            outputs=pipeline.outputs,
+            seed=pipeline.seed,
+            nodes=pipeline.resources.nodes,
+            cpus=pipeline.resources.cpus,
+            memory_mib=pipeline.resources.memory,
+            time_limit_s=pipeline.limits.time,
+            waits=Waits(**self._state.created.get("waits", {})),
+        )
+
+    def _submit(self) -> dict[str, Any]:
+        spec = self.spec()
+        secret = engines.load(spec.engine).new_secret()
+        if secret:
+            # a second driver keeps the first one's secret: nodes may have read it
+            self._storage.create_json(self._keys.secret, secret)
+        self._storage.create_json(self._keys.job, spec.to_json())
+        contract = {
+            "RPAC_RUN": spec.run,
+            "RPAC_ATTEMPT": str(spec.attempt),
+            "RPAC_NODES": str(spec.nodes),
+            "RPAC_STORE": self._storage.url,
+            "RPAC_PROTOCOL": str(PROTOCOL),
+            "RPAC_CACHE": str(self._workspace.cache),
+        }
+        info = self._environment()
+        if info:
+            contract["RPAC_ENVIRONMENT"] = str(info.path)
+        return self._cloud.submit(spec, contract)
+
+    def stop(self) -> None:
+        """Ask the nodes to end, then end them."""
+        spec = self.spec()
+        self._cloud.stop(spec, grace_s=2 * spec.waits.stop)
+
+    def watch(self) -> dict[str, Any] | None:
+        """How the job ended, or None while it goes on; looks once."""
+        submitted = self._state.results[Step.SUBMIT]
+        observed = self._cloud.observe(self.spec(), submitted)
+        result = self._storage.get_json(self._keys.result)
+        if observed.state in (JobState.RUNNING, JobState.PENDING):
+            return None
+        if result is None:
+            return {"reason": Reason.RUNNER_LOST.value, "message": "the nodes ended without a result"}
+        reason = Reason(result["reason"])
+        if reason is Reason.CANCELLED and not self._state.cancelled:
+            return {"reason": Reason.RUNNER_LOST.value, "message": "something else stopped the nodes"}
+        return {"reason": reason.value, "message": result["message"]}
+
+    # --- collect and release --------------------------------------------------------------------
+
+    def _collect(self) -> dict[str, Any]:
+        result = self._storage.get_json(self._keys.result) or {}
+        outputs = result.get("outputs", [])
+        metrics_bytes = None
+        for output in outputs:
+            key = f"{self._keys.outputs}{output['sha256']}"
+            entry = self._storage.head(key)
+            if entry is None or entry.size != output["size"]:
+                raise CloudError(f"the output {output['path']} is not in the store as reported")
+            if output["path"] == "metrics.json":
+                metrics_bytes = self._storage.get(key)
+        metrics = parse_metrics(metrics_bytes)
+        nodes = []
+        for index in range(self._pipeline.resources.nodes):
+            facts = self._storage.get_json(self._keys.node(index))
+            if facts:
+                nodes.append({k: v for k, v in facts.items() if k not in ("address", "nonce")})
+        return {
+            "exit_code": result.get("exit_code"),
+            "phases": result.get("phases", []),
+            "outputs": outputs,
+            "extra": result.get("extra", []),
+            "workers": result.get("workers", {}),
+            "engine": result.get("engine", {}),
+            "determinism": result.get("determinism", {}),
+            "metrics": {name: asdict(metric) for name, metric in metrics.values.items()},
+            "metrics_problem": metrics.problem,
+            "nodes": nodes,
+            "log_tail": self._workspace.public(self._tail()),
+        }
+
+    def _tail(self) -> str:
+        """The end of the command's log, or of what the nodes said when it never started."""
+        for index, role in ((0, "command"), (0, "scheduler"), (0, "worker")):
+            text = read_log(self._workspace, self._run, index, role)
+            if text:
+                lines = text[-TAIL_BYTES:].splitlines()[-TAIL_LINES:]
+                return "\n".join(lines)
+        return ""
+
+    def _release(self) -> dict[str, Any]:
+        left = self._cloud.release(self.spec())
+        self._storage.delete(self._keys.secret)
+        return {"left": left}
+
+
+def read_log(workspace: Workspace, run: str, index: int, role: str, *, start: int = 0) -> str:
+    """The text of one log from part `start` on."""
+    prefix = Keys(run).log(index, role)
+    parts = [e.key for e in workspace.storage.list(prefix)][start:]
+    data = b"".join(workspace.storage.get(key) or b"" for key in parts)
+    return data.decode("utf-8", "replace")
+
+
+def is_transient(error: RpacError) -> bool:
+    """Whether taking the step again may help."""
+    return bool(getattr(error, "transient", False))
+
+
+def archive_digest(archive: bytes) -> str:
+    """Hash under which a source archive is stored."""
+    return hashlib.sha256(archive).hexdigest()

@@ -1,0 +1,212 @@
+"""
+The object store: the only user of obstore.
+
+Everything a run leaves while it is open lives here, under three prefixes (ARCHITECTURE.md):
+`control/<run>/` written by drivers, `runs/<run>/` written by nodes, `content/sha256/<hash>`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rpac_ci.canonical import Json, canonical_json
+from rpac_ci.errors import StorageError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_CREATE_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored object: its key, size in bytes, and when the *store* says it was written."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class Storage:
+    """Objects by key, with the one operation that a log needs: create if absent."""
+
+    def __init__(self, url: str, *, backend: ObjectStore | None = None) -> None:
+        """
+        Args:
+            url: `file:///…`, `s3://bucket/prefix` or `az://container/prefix`.
+            backend: an obstore store to use instead of the one the URL names.
+        """
+        self.url = url
+        self._store: Any = backend if backend is not None else _open(url)
+
+    @classmethod
+    def at(cls, folder: Path) -> Storage:
+        """A store in a folder of this machine, made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder.resolve().as_uri())
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes, or None when there is none."""
+        import obstore
+
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except FileNotFoundError:
+            return None
+        except Exception as exc:
+            raise self._error(f"reading {key}", exc) from exc
+
+    def get_json(self, key: str) -> Any:
+        """The object as JSON, or None when there is none."""
+        data = self.get(key)
+        try:
+            return None if data is None else json.loads(data)
+        except ValueError as exc:
+            raise StorageError(f"{key} in {self.url} is not JSON: {exc}") from exc
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write the object, replacing what is there."""
+        import obstore
+
+        try:
+            obstore.put(self._store, key, data)
+        except Exception as exc:
+            raise self._error(f"writing {key}", exc) from exc
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write a file as one object, in parts when it is large."""
+        import obstore
+
+        try:
+            obstore.put(self._store, key, path)
+        except Exception as exc:
+            raise self._error(f"writing {key}", exc) from exc
+
+    def get_file(self, key: str, path: Path) -> bool:
+        """Copy the object into a file, chunk by chunk; False when there is no such object."""
+        import obstore
+
+        try:
+            chunks = obstore.get(self._store, key).stream(min_chunk_size=4 * 2**20)
+            with path.open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+        except FileNotFoundError:
+            return False
+        except Exception as exc:
+            raise self._error(f"reading {key}", exc) from exc
+        return True
+
+    def create(self, key: str, data: bytes) -> bool:
+        """
+        Write the object only if there is none yet.
+
+        "Already exists" and failures leave open whether our own bytes were stored: a server may
+        store and then answer with an error, and the client may have tried twice. So the object
+        is read back: our bytes mean won, others' mean lost, none means try again. The bytes must
+        therefore be the writer's own, for instance by holding a nonce.
+
+        Returns:
+            True when the stored object is ours.
+
+        Raises:
+            StorageError: after several tries it is still not known to be stored.
+        """
+        import obstore
+
+        failure: Exception | None = None
+        for attempt in range(_CREATE_TRIES):
+            if attempt:
+                time.sleep(0.1 * 2**attempt)
+            try:
+                obstore.put(self._store, key, data, mode="create")
+            except Exception as exc:  # noqa: BLE001 - any answer may hide a success
+                failure = exc
+            else:
+                return True
+            try:
+                stored = self.get(key)
+            except StorageError as exc:
+                failure = exc
+                continue
+            if stored is not None:
+                return stored == data
+        assert failure is not None
+        raise self._error(f"creating {key}", failure) from failure
+
+    def create_json(self, key: str, value: Json) -> bool:
+        """`create` with a value in canonical JSON."""
+        return self.create(key, canonical_json(value))
+
+    def list(self, prefix: str) -> list[Entry]:
+        """Objects whose key starts with the prefix (a folder ending in `/`), sorted by key."""
+        import obstore
+
+        try:
+            found = [
+                Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"])
+                for batch in obstore.list(self._store, prefix=prefix.rstrip("/"))
+                for meta in batch
+            ]
+        except FileNotFoundError:
+            return []
+        except Exception as exc:
+            raise self._error(f"listing {prefix}", exc) from exc
+        return sorted(found, key=lambda entry: entry.key)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Keys below a prefix, without the prefix."""
+        for entry in self.list(prefix):
+            yield entry.key.removeprefix(prefix)
+
+    def head(self, key: str) -> Entry | None:
+        """Size and time of an object, or None."""
+        import obstore
+
+        try:
+            meta = obstore.head(self._store, key)
+        except FileNotFoundError:
+            return None
+        except Exception as exc:
+            raise self._error(f"looking at {key}", exc) from exc
+        return Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"])
+
+    def delete(self, *keys: str) -> None:
+        """Remove objects; silent about those that are gone already."""
+        import obstore
+
+        for key in keys:
+            try:
+                obstore.delete(self._store, key)
+            except FileNotFoundError:
+                continue
+            except Exception as exc:
+                raise self._error(f"deleting {key}", exc) from exc
+
+    def now(self, key: str) -> datetime:
+        """The store's own time, read off an object written for it: drivers' clocks may be off."""
+        self.put(key, b"")
+        entry = self.head(key)
+        if entry is None:
+            raise StorageError(f"{self.url} lost {key} just after writing it")
+        return entry.modified
+
+    def _error(self, doing: str, exc: Exception) -> StorageError:
+        first = (str(exc).splitlines() or [type(exc).__name__])[0]
+        return StorageError(f"{doing} in {self.url} failed: {first[:300]}")
+
+
+def _open(url: str) -> ObjectStore:
+    from obstore.store import from_url
+
+    try:
+        options: dict[str, Any] = {"mkdir": True} if url.startswith("file:") else {}
+        return from_url(url, **options)
+    except Exception as exc:
+        raise StorageError(f"the store {url!r} cannot be opened: {exc}") from exc
