@@ -2,9 +2,9 @@
 rpac_ci makes a computational result reproducible: one command, or one pull-request comment.
 
 Data flows one way: words of a command (`commands`) and an experiment's YAML (`experiments`) become
-a pinned pipeline (`pipeline`); a run of it (`run`, `driver`, `steps`) goes through a cloud (`clouds`)
-and an engine (`engines`) and leaves a record (`records`), a verdict (`verdict`), a report
-(`formats`) and a commit (`history`).
+a pinned pipeline (`pipeline`); a run of it (`run`, `driver`, `steps`) goes through a cloud
+(`clouds`) and an engine (`engines`) and leaves a record (`records`), a verdict (`verdict`), a
+report (`formats`) and a commit (`history`).
 
 The same core for programs and notebooks:
 

@@ -53,9 +53,7 @@ __all__ = [
 ]
 
 
-def validate(
-    paths: Sequence[Path | str] = (), *, repository: Path | str = "."
-) -> list[Problem]:
+def validate(paths: Sequence[Path | str] = (), *, repository: Path | str = ".") -> list[Problem]:
     """
     Check experiments.
 
@@ -326,8 +324,7 @@ def history(
     paths = log.runs(experiment)[::-1][:last]
     ordered = sorted(paths)  # git reads objects fastest in the order they were written
     records = [
-        parse_record(raw, path.run)
-        for path, raw in zip(ordered, log.records(ordered), strict=True)
+        parse_record(raw, path.run) for path, raw in zip(ordered, log.records(ordered), strict=True)
     ]
     return records[::-1]
 

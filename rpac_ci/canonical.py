@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NewType, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Digest = NewType("Digest", str)  # "sha256:<64 hex digits>"
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
@@ -73,7 +73,7 @@ def _yaml_lines(value: Json) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for key in sorted(value):
             yield from _entry(f"{_yaml_key(key)}:", value[key])
-    elif _is_list(value) and value:
+    elif isinstance(value, (list, tuple)) and value:
         for item in value:
             yield from _entry("-", item)
     else:
@@ -87,10 +87,6 @@ def _entry(lead: str, value: Json) -> Iterator[str]:
             yield f"  {line}"
     else:
         yield f"{lead} {_yaml_scalar(value)}"
-
-
-def _is_list(value: Json) -> bool:
-    return isinstance(value, (list, tuple))
 
 
 def _yaml_key(key: str) -> str:

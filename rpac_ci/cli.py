@@ -88,7 +88,9 @@ def _print_json(value: Any) -> None:
 @click.argument("target", metavar="EXPERIMENT[@RUN]")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @DIRTY
-@click.option("--no-commit", is_flag=True, help="Leave the current branch alone; the log gets the run.")
+@click.option(
+    "--no-commit", is_flag=True, help="Leave the current branch alone; the log gets the run."
+)
 @QUIET
 @JSON
 def reproduce(
@@ -104,7 +106,12 @@ def reproduce(
 
     with terminal.progress(quiet=quiet or as_json) as notify:
         conclusion = api.reproduce(
-            target, overrides, allow_dirty=allow_dirty, commit=not no_commit, notify=notify, via="cli"
+            target,
+            overrides,
+            allow_dirty=allow_dirty,
+            commit=not no_commit,
+            notify=notify,
+            via="cli",
         )
     if as_json:
         _print_json(_conclusion_json(conclusion))
@@ -285,5 +292,3 @@ def sweep(dry_run: bool, as_json: bool) -> None:
         click.echo(f"{item.run}: {item.what}: {item.action}")
     if not swept:
         click.echo("nothing is left over")
-
-

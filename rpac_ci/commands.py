@@ -85,7 +85,7 @@ KEYS: Mapping[str, tuple[Callable[[str], object], str]] = {
 
 
 def parse_target(text: str) -> Target:
-    """`exp-42` or `exp-42@20260102T030405Z-0a1b2c3d`; a run may be shortened while it stays unique."""
+    """`exp-42` or `exp-42@20260102T030405Z-0a1b2c3d`; a part of the run's id will do."""
     match = _TARGET.fullmatch(text)
     if not match:
         raise CommandError(

@@ -84,7 +84,9 @@ def _entry(
         diff = workspace.storage.get(Keys(record.run).diff) or b""
         if len(diff) <= MAX_RUN_BYTES // 2:
             files["dirty.diff"] = diff
-    figures = _figures(workspace, record, room=MAX_RUN_BYTES - sum(map(len, files.values())) - 16384)
+    figures = _figures(
+        workspace, record, room=MAX_RUN_BYTES - sum(map(len, files.values())) - 16384
+    )
     files |= figures
     files["report.md"] = report(record, pipeline, figures=sorted(figures)).encode()
     return Entry(
@@ -110,9 +112,7 @@ def _figures(workspace: Workspace, record: RunRecord, *, room: int) -> dict[str,
     return figures
 
 
-def _source(
-    workspace: Workspace, pipeline: Pipeline, archive: str
-) -> dict[str, tuple[str, bytes]]:
+def _source(workspace: Workspace, pipeline: Pipeline, archive: str) -> dict[str, tuple[str, bytes]]:
     """The code itself, so that the log alone is enough to run it again."""
     data = workspace.storage.get(content_key(archive)) or b""
     foreign = pipeline.source.git or pipeline.source.dirty
@@ -130,7 +130,9 @@ def _source(
 def _subject(record: RunRecord) -> str:
     assert record.verdict is not None
     around = record.circumstances
-    return f"{record.experiment}: {record.verdict.outcome} ({around.cloud}, {len(around.nodes)} nodes)"
+    return (
+        f"{record.experiment}: {record.verdict.outcome} ({around.cloud}, {len(around.nodes)} nodes)"
+    )
 
 
 def _trailers(record: RunRecord) -> list[tuple[str, str]]:

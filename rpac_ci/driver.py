@@ -58,7 +58,7 @@ class RunDriver:
         self._keys = Keys(run)
         self._log = EventLog(workspace.storage, run)
         self._me = Driver.this()
-        self._notify = notify or (lambda progress: None)
+        self._notify = notify or (lambda _: None)
         self._pipeline: Pipeline | None = None
         self._watching = False
 
@@ -176,7 +176,7 @@ class RunDriver:
         if state.cancelled:
             steps.stop()
         ended = steps.watch()
-        if ended is None and self._overdue(state, steps):
+        if ended is None and self._overdue(steps):
             steps.stop()
             ended = {
                 "reason": Reason.RUNNER_LOST.value,
@@ -187,7 +187,7 @@ class RunDriver:
             self._log.append(Kind.DONE, body, after=state.number)
             self._tell(Step.WATCH, "done", ended["reason"])
 
-    def _overdue(self, state: RunState, steps: Steps) -> bool:
+    def _overdue(self, steps: Steps) -> bool:
         """Nodes end by themselves; this is for nodes that cannot."""
         spec = steps.spec()
         waits = spec.waits

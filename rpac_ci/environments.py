@@ -28,7 +28,7 @@ _COMPLETE = ".rpac-complete.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentInfo:
-    """A ready environment: its folder, its interpreter's version, its packages as name -> version."""
+    """A ready environment: folder, version of the interpreter, packages as name -> version."""
 
     path: Path
     python: str
@@ -110,8 +110,13 @@ def _uv(arguments: list[str], failure: str) -> None:
     environment.pop("VIRTUAL_ENV", None)
     try:
         done = subprocess.run(
-            [find_uv_bin(), *arguments], capture_output=True, text=True, check=False,
-            timeout=BUILD_TIMEOUT_S, env=environment, stdin=subprocess.DEVNULL,
+            [find_uv_bin(), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=BUILD_TIMEOUT_S,
+            env=environment,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as exc:
         raise EnvironmentBuildError(f"{failure}: no end within {BUILD_TIMEOUT_S:.0f} s") from exc
@@ -125,7 +130,11 @@ def _index_settings() -> dict[str, str]:
     try:
         out = subprocess.run(
             [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
-            capture_output=True, text=True, check=True, timeout=60, stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
         ).stdout
     except (subprocess.SubprocessError, OSError):
         return {}

@@ -63,7 +63,9 @@ class Driver:
         """This process."""
         process = psutil.Process()
         return cls(
-            nonce=secrets.token_hex(8), host=_host(), pid=process.pid,
+            nonce=secrets.token_hex(8),
+            host=_host(),
+            pid=process.pid,
             started=round(process.create_time(), 2),
         )
 
@@ -133,7 +135,10 @@ class EventLog:
             False when the number is taken: someone else was first, so read and decide again.
         """
         value: dict[str, Json] = {
-            "kind": kind.value, "at": timestamp(), "body": body, "nonce": secrets.token_hex(8),
+            "kind": kind.value,
+            "at": timestamp(),
+            "body": body,
+            "nonce": secrets.token_hex(8),
         }
         return self._storage.create_json(self._key(after + 1), value)
 
@@ -152,7 +157,7 @@ class EventLog:
         ]
         now = self._storage.now(f"{self._keys.control}clock/{secrets.token_hex(4)}")
         age = (now - max(written)).total_seconds() if written else float("inf")
-        return age > claim.body["lease_s"]
+        return bool(age > claim.body["lease_s"])
 
     @contextmanager
     def lease(self, driver: Driver, lease_s: float = LEASE_S) -> Iterator[None]:

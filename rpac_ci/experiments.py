@@ -39,7 +39,9 @@ Scalar: TypeAlias = bool | int | float | str
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 ExperimentId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Hex256: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-MetricName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,126}$")]
+MetricName: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,126}$")
+]
 
 
 def _relative(path: str) -> str:
@@ -172,7 +174,7 @@ _Tolerance = Annotated[float, Field(ge=0)]
 
 
 class MetricRule(Model):
-    """Agreement of one number of `metrics.json`: |observed - expected| <= abs_tol + rel_tol |expected|."""
+    """Agreement of one number of `metrics.json`; `verdict.judge` has the formula."""
 
     expect: int | float | None = None
     abs_tol: _Tolerance = 0.0
@@ -262,7 +264,9 @@ def find(folder: Path) -> dict[str, Path]:
             raise ExperimentError(
                 [
                     Problem(
-                        file=str(path), line=1, column=1,
+                        file=str(path),
+                        line=1,
+                        column=1,
                         what=f"the experiment {name!r} also stands in {found[name]}",
                         right="one file for each experiment",
                     )
@@ -335,7 +339,9 @@ _LOOKS_LIKE_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]*\}")
 
 def _check_meaning(document: yaml_io.Document, experiment: Experiment) -> Iterator[Problem]:
     """Rules that need more than one key."""
-    names = {f"args.{name}" for name in experiment.args} | {f"data.{name}" for name in experiment.data}
+    names = {f"args.{name}" for name in experiment.args} | {
+        f"data.{name}" for name in experiment.data
+    }
     names |= {"outputs", "seed"}
     for index, word in enumerate(experiment.command):
         for match in _LOOKS_LIKE_PLACEHOLDER.finditer(word):
@@ -353,7 +359,7 @@ def _check_meaning(document: yaml_io.Document, experiment: Experiment) -> Iterat
     for name, rule in experiment.verify.items():
         if isinstance(rule, MetricRule) and METRICS_FILE not in experiment.outputs:
             yield document.problem(
-                ("verify", name), f"a metric needs {METRICS_FILE}", f"add it to outputs"
+                ("verify", name), f"a metric needs {METRICS_FILE}", "add it to outputs"
             )
         if isinstance(rule, FileRule) and not any(
             PurePosixPath(name).match(pattern) for pattern in experiment.outputs
@@ -385,7 +391,9 @@ def _check_files(
     if lock and isinstance(experiment.source, list):
         if not (folder / lock).is_file():
             yield document.problem(
-                ("environment", "lock"), f"there is no {lock!r} here", "a lock file beside this file"
+                ("environment", "lock"),
+                f"there is no {lock!r} here",
+                "a lock file beside this file",
             )
         else:
             yield from _check_lock(lock, folder / lock, document.file)
@@ -410,7 +418,10 @@ def _check_lock(lock: str, path: Path, experiment_file: str) -> Iterator[Problem
         starts, continued = not continued, text.endswith("\\")
         if starts and text and not text.startswith(("#", "--hash")) and not _PINNED.match(text):
             yield Problem(
-                file=shown, line=number, column=1, what=f"{text[:60]!r} is not pinned",
+                file=shown,
+                line=number,
+                column=1,
+                what=f"{text[:60]!r} is not pinned",
                 right="a lock such as 'uv pip compile --universal --generate-hashes' writes",
             )
 
@@ -448,8 +459,13 @@ def _existing(document: yaml_io.Document, loc: tuple[str | int, ...]) -> yaml_io
 
 def _known_keys(loc: tuple[str | int, ...]) -> set[str]:
     models: dict[str, type[Model]] = {
-        "args": Arg, "data": Data, "resources": Resources, "limits": Limits, "engine": Engine,
-        "environment": Environment, "source": GitSource,
+        "args": Arg,
+        "data": Data,
+        "resources": Resources,
+        "limits": Limits,
+        "engine": Engine,
+        "environment": Environment,
+        "source": GitSource,
     }
     if loc[0] == "verify":
         model: type[Model] = FileRule if "file" in loc else MetricRule

@@ -60,13 +60,21 @@ class Git:
         """
         command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false", *argv]
         environment = {
-            **os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0",
-            "LC_ALL": "C", **(env or {}),
+            **os.environ,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "LC_ALL": "C",
+            **(env or {}),
         }
         try:
             done = subprocess.run(
-                command, cwd=self.root, input=stdin, capture_output=True, check=False,
-                env=environment, timeout=timeout_s,
+                command,
+                cwd=self.root,
+                input=stdin,
+                capture_output=True,
+                check=False,
+                env=environment,
+                timeout=timeout_s,
             )
         except FileNotFoundError as exc:
             raise HistoryError("git is not installed or the folder is gone") from exc
@@ -104,7 +112,7 @@ class Git:
         return entries
 
     def blobs(self, names: Iterable[str]) -> Iterator[bytes | None]:
-        """Contents of many objects (`<oid>` or `<rev>:<path>`) in one git process; None if absent."""
+        """Contents of many objects (`<oid>` or `<rev>:<path>`), one git process; None if absent."""
         wanted = list(names)
         if not wanted:
             return

@@ -117,7 +117,9 @@ class History:
             )
         if len(found) > 1:
             names = ", ".join(path.run for path in found[:5])
-            raise RunNotFoundError(f"{run!r} means several runs{of}: {names}", hint="give more of it")
+            raise RunNotFoundError(
+                f"{run!r} means several runs{of}: {names}", hint="give more of it"
+            )
         return found[0]
 
     def read(self, path: RunPath, name: str) -> bytes:
@@ -162,7 +164,7 @@ class History:
         Raises:
             HistoryError: other bytes stand there under the same name, or git refuses.
         """
-        probe = sorted(entry.files)[0]
+        probe = min(entry.files)
         for attempt in range(_TRIES):
             tip = self._git.resolve(LOG_REF) or self._remote_tip()
             if tip:
@@ -245,14 +247,14 @@ class History:
             if not self._git.resolve(f"{head}:{paths[0]}"):
                 commit = self._commit(entry, head)
                 try:
-                    self._git.run("update-ref", "-m", f"rpac: {entry.subject}", branch, commit, head)
+                    self._git.run(
+                        "update-ref", "-m", f"rpac: {entry.subject}", branch, commit, head
+                    )
                 except HistoryError:
                     continue  # the branch moved: look again
                 head = commit
             try:
-                self._git.run(
-                    "restore", f"--source={head}", "--staged", "--worktree", "--", *paths
-                )
+                self._git.run("restore", f"--source={head}", "--staged", "--worktree", "--", *paths)
             except HistoryError as exc:
                 return head, f"committed, but the working tree is behind: {exc.message}"
             return head, ""
@@ -292,7 +294,9 @@ class History:
             self._git.run("update-index", "-z", "--index-info", stdin=stdin, env=env)
             tree = self._git.text("write-tree", env=env)
             return (
-                self._git.run("commit-tree", tree, "-p", head, stdin=entry.message.encode(), env=env)
+                self._git.run(
+                    "commit-tree", tree, "-p", head, stdin=entry.message.encode(), env=env
+                )
                 .strip()
                 .decode()
             )

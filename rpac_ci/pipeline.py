@@ -354,7 +354,8 @@ def science(definition: Definition, observed: Mapping[str, str] | None = None) -
             "engine": definition.engine.name.value,
             "environment": [environment.kind.value, environment.lock_sha256, environment.python],
             "data": {
-                name: ref.sha256 or seen.get(name) or ref.uri for name, ref in definition.data.items()
+                name: ref.sha256 or seen.get(name) or ref.uri
+                for name, ref in definition.data.items()
             },
             "args": scientific,
             "seed": definition.seed,
@@ -371,7 +372,9 @@ def differences(before: Definition, after: Definition) -> dict[str, tuple[Json, 
 
 
 def _comparable(definition: Definition) -> Mapping[str, Json]:
-    return {k: v for k, v in definition.to_json().items() if k not in ("schema", "lineage", "requests")}
+    return {
+        k: v for k, v in definition.to_json().items() if k not in ("schema", "lineage", "requests")
+    }
 
 
 def _flat(value: Json, prefix: str = "") -> dict[str, Json]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rpac_ci import experiments, pipeline as pipelines, source_trees
+from rpac_ci import experiments, source_trees
+from rpac_ci import pipeline as pipelines
 from rpac_ci.canonical import Digest
 from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
@@ -169,7 +170,7 @@ def parse_record(raw: dict[str, Any], run: str) -> RunRecord:
     try:
         return RunRecord.model_validate(raw)
     except ValidationError as exc:
-        schema = raw.get("schema") if isinstance(raw, dict) else None
+        schema = raw.get("schema")
         raise HistoryError(
             f"the record of {run} (schema {schema}) cannot be read: {exc.errors()[0]['msg']}",
             hint="a newer version of rpac may have written it",

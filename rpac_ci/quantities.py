@@ -24,7 +24,9 @@ def parse_memory(text: str) -> int:
 def parse_duration(text: str) -> int:
     """`1 h 30 min` -> 5400 (s). Raises ValueError with the accepted form."""
     if not re.match(DURATION_PATTERN, text):
-        raise ValueError(f"got {text!r}, expected a duration such as '90 s', '20 min' or '1 h 30 min'")
+        raise ValueError(
+            f"got {text!r}, expected a duration such as '90 s', '20 min' or '1 h 30 min'"
+        )
     parts = re.findall(rf"{_NUMBER} ?(s|min|h|d)", text)
     seconds = int(sum(float(number) * _SECONDS[unit] for number, unit in parts))
     if seconds < 1:

@@ -300,9 +300,7 @@ def _finished(events: Sequence[Event]) -> str:
     return (released or [events[-1].at])[-1]
 
 
-def _phases(
-    state: RunState, collected: dict[str, Any], events: Sequence[Event]
-) -> list[Phase]:
+def _phases(state: RunState, collected: dict[str, Any], events: Sequence[Event]) -> list[Phase]:
     def since(at: str) -> float:
         start = datetime.fromisoformat(state.created_at)
         return max(0.0, (datetime.fromisoformat(at) - start).total_seconds())
@@ -330,7 +328,9 @@ def _phases(
 
 def _phase(name: str, start: float, duration: float, inside: str | None = None) -> Phase:
     return Phase(
-        name=str(name), start_s=round(start, 3), duration_s=round(max(0.0, duration), 3),
+        name=str(name),
+        start_s=round(start, 3),
+        duration_s=round(max(0.0, duration), 3),
         inside=inside,
     )
 

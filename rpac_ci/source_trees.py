@@ -87,7 +87,7 @@ def make(
     if size > MAX_BYTES or len(ordered) > MAX_FILES:
         raise PipelineError(
             f"the source has {len(ordered)} files and {size >> 20} MiB",
-            hint=f"at most {MAX_FILES} files and {MAX_BYTES >> 20} MiB: declare large files as data",
+            hint=f"at most {MAX_FILES} files, {MAX_BYTES >> 20} MiB: declare large files as data",
         )
     for file in ordered:
         if file.content.startswith(_LFS):
@@ -183,7 +183,14 @@ def _read(
 
 def _working_files(git: Git, paths: list[str], prefix: str) -> list[SourceFile]:
     out = git.run(
-        "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *paths
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "--deduplicate",
+        "--",
+        *paths,
     )
     files = []
     for name in filter(None, out.split(b"\0")):
@@ -203,10 +210,14 @@ def _diff(git: Git, changed: list[str]) -> bytes:
     untracked = git.run("ls-files", "-z", "--others", "--exclude-standard", "--", *changed)
     parts = []
     if git.resolve("HEAD"):
-        parts.append(git.run("diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--", *changed))
+        parts.append(
+            git.run("diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--", *changed)
+        )
     for name in filter(None, untracked.split(b"\0")):
         text = (git.root / os.fsdecode(name)).read_bytes()
-        parts.append(b"new file " + name + b" sha256 " + hashlib.sha256(text).hexdigest().encode() + b"\n")
+        parts.append(
+            b"new file " + name + b" sha256 " + hashlib.sha256(text).hexdigest().encode() + b"\n"
+        )
     return b"".join(parts)
 
 
@@ -219,8 +230,16 @@ def of_repository(source: GitSource, cache: Path) -> SourceTree:
         git.run("init", "--quiet", "--bare", ".")
     if git.resolve(f"{source.commit}^{{commit}}") is None:
         git.run(
-            "-c", "protocol.allow=never", "-c", "protocol.https.allow=always",
-            "fetch", "--quiet", "--depth=1", "--no-tags", source.git, source.commit,
+            "-c",
+            "protocol.allow=never",
+            "-c",
+            "protocol.https.allow=always",
+            "fetch",
+            "--quiet",
+            "--depth=1",
+            "--no-tags",
+            source.git,
+            source.commit,
             timeout_s=600,
         )
     files = _read(git, git.ls_tree(source.commit), ".")

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeAlias
+from typing import IO, TypeAlias, assert_never
 from urllib.parse import unquote, urlsplit
 
 from rpac_ci.errors import CommandError, SourceError
@@ -87,7 +87,9 @@ def parse_locator(uri: str) -> Locator:
     if scheme == "https":
         parts = urlsplit(uri)
         if not parts.hostname or parts.username or parts.password:
-            raise CommandError(f"got {uri!r}", hint="https://<host>/<path> without user or password")
+            raise CommandError(
+                f"got {uri!r}", hint="https://<host>/<path> without user or password"
+            )
         return HttpsLocator(uri)
     if scheme == "pypi":
         return _parse_pypi(uri, rest)
@@ -117,6 +119,8 @@ def file_name(locator: Locator) -> str:
             name = PurePosixPath(unquote(urlsplit(url).path)).name
         case PypiLocator(member=member):
             name = PurePosixPath(member).name
+        case _:
+            assert_never(locator)
     return name if name not in ("", ".", "..") and "/" not in name and "\0" not in name else "data"
 
 
@@ -176,7 +180,9 @@ class ContentCache:
             os.utime(incoming, ns=(_SEALED_NS, _SEALED_NS))
             incoming.replace(self.path_of(found))
         except OSError as exc:
-            raise SourceError(f"{what} cannot be kept in {self.root}: {exc.strerror or exc}") from exc
+            raise SourceError(
+                f"{what} cannot be kept in {self.root}: {exc.strerror or exc}"
+            ) from exc
         finally:
             incoming.unlink(missing_ok=True)
         return Content(sha256=found, size=size, path=self.path_of(found))
@@ -237,7 +243,10 @@ def fetch(
 
 
 def _fetch_file(
-    name: str, folder: Path | None, cache: ContentCache, sha256: str | None,
+    name: str,
+    folder: Path | None,
+    cache: ContentCache,
+    sha256: str | None,
     progress: Progress | None,
 ) -> Content:
     if folder is None and not name.startswith("/"):
@@ -259,9 +268,7 @@ def _fetch_file(
             if known and sha256 in (None, known.sha256):
                 return known
             what = f"file:{name}"
-            content = cache.add(
-                _chunks(file, progress, status.st_size), expected=sha256, what=what
-            )
+            content = cache.add(_chunks(file, progress, status.st_size), expected=sha256, what=what)
     except OSError as exc:
         raise SourceError(f"file:{name} cannot be read: {exc.strerror or exc}") from exc
     cache.note(key, content.sha256)
@@ -318,7 +325,10 @@ def _reason(exc: BaseException) -> str:
 
 
 def _fetch_member(
-    locator: PypiLocator, cache: ContentCache, sha256: str | None, archive_sha256: str | None,
+    locator: PypiLocator,
+    cache: ContentCache,
+    sha256: str | None,
+    archive_sha256: str | None,
     progress: Progress | None,
 ) -> Content:
     what = f"{locator.member} of {locator.wheel}"
@@ -341,23 +351,36 @@ def _wheel(locator: PypiLocator, cache: ContentCache, expected: str | None) -> I
         with tempfile.TemporaryDirectory(prefix="rpac-wheel-") as folder:
             path = _pip_download(locator, Path(folder))
             with path.open("rb") as file:
-                known = cache.add(
-                    _chunks(file, None, None), expected=expected, what=locator.wheel
-                )
+                known = cache.add(_chunks(file, None, None), expected=expected, what=locator.wheel)
         cache.note(note, known.sha256)
     yield known.path
 
 
 def _pip_download(locator: PypiLocator, folder: Path) -> Path:
     argv = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
-        "--disable-pip-version-check", "--only-binary", ":all:", "--ignore-requires-python",
-        "--dest", str(folder), f"{locator.project}=={locator.version}",
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-input",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+        "--ignore-requires-python",
+        "--dest",
+        str(folder),
+        f"{locator.project}=={locator.version}",
         *_platform_options(locator.wheel),
     ]
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False,
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=PIP_TIMEOUT_S,
+            check=False,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as exc:
@@ -373,18 +396,25 @@ def _pip_download(locator: PypiLocator, folder: Path) -> Path:
     reason = lines[-1].removeprefix("ERROR: ") if lines else done.stderr.strip()[-300:]
     raise SourceError(
         f"{locator.wheel} cannot be fetched: {reason}",
-        hint="the index is the one pip is configured for: pip config list", transient=True,
+        hint="the index is the one pip is configured for: pip config list",
+        transient=True,
     )
 
 
 def _platform_options(wheel: str) -> list[str]:
     from packaging.utils import parse_wheel_filename
 
-    tag = sorted(parse_wheel_filename(wheel)[3], key=str)[0]
+    tag = min(parse_wheel_filename(wheel)[3], key=str)
     if tag.platform == "any":
         return []
     version = tag.interpreter.lstrip("abcdefghijklmnopqrstuvwxyz")
     return [
-        "--platform", tag.platform, "--abi", tag.abi,
-        "--implementation", tag.interpreter[:2], "--python-version", version,
+        "--platform",
+        tag.platform,
+        "--abi",
+        tag.abi,
+        "--implementation",
+        tag.interpreter[:2],
+        "--python-version",
+        version,
     ]

@@ -141,12 +141,14 @@ class Steps:
             args={name: arg.value for name, arg in pipeline.args.items()},
             data=[
                 DataItem(
-                    name=name, uri=ref.uri, file_name=file_name(parse_locator(ref.uri)),
+                    name=name,
+                    uri=ref.uri,
+                    file_name=file_name(parse_locator(ref.uri)),
                     **data[name],
                 )
                 for name, ref in pipeline.data.items()
                 if name in data
-            ],  # fmt: skip
+            ],
             source=self._source_key(),
             outputs=pipeline.outputs,
             seed=pipeline.seed,
@@ -190,10 +192,16 @@ class Steps:
         if observed.state in (JobState.RUNNING, JobState.PENDING):
             return None
         if result is None:
-            return {"reason": Reason.RUNNER_LOST.value, "message": "the nodes ended without a result"}
+            return {
+                "reason": Reason.RUNNER_LOST.value,
+                "message": "the nodes ended without a result",
+            }
         reason = Reason(result["reason"])
         if reason is Reason.CANCELLED and not self._state.cancelled:
-            return {"reason": Reason.RUNNER_LOST.value, "message": "something else stopped the nodes"}
+            return {
+                "reason": Reason.RUNNER_LOST.value,
+                "message": "something else stopped the nodes",
+            }
         return {"reason": reason.value, "message": result["message"]}
 
     # --- collect and release --------------------------------------------------------------------

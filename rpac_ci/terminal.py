@@ -6,7 +6,7 @@ standard error or output is a terminal; otherwise plain lines.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -43,18 +43,18 @@ def progress(*, quiet: bool) -> Iterator[Notify]:
     """A `notify` that shows the steps of a run on standard error while they happen."""
     console = Console(stderr=True, highlight=False)
     if quiet:
-        yield lambda event: None
+        yield lambda _: None
     elif console.is_terminal:
         with console.status("planning") as status:
             yield _Lines(console, lambda text: status.update(text)).take
     else:
-        yield _Lines(console, lambda text: None).take
+        yield _Lines(console, lambda _: None).take
 
 
 class _Lines:
     """One line for each finished step; the current one is given to `update`."""
 
-    def __init__(self, console: Console, update: object) -> None:
+    def __init__(self, console: Console, update: Callable[[str], None]) -> None:
         self._console = console
         self._update = update
         self._begun: dict[str, float] = {}
@@ -66,7 +66,7 @@ class _Lines:
         match event.status:
             case "started" | "note" | "waiting":
                 detail = f": {event.detail}" if event.detail else ""
-                self._call(f"[bold]{event.step}[/] {escape(says + detail)}")
+                self._update(f"[bold]{event.step}[/] {escape(says + detail)}")
                 if event.detail:
                     self._print(f"  {event.step:<10}{event.detail}", "dim")
             case "done":
@@ -76,10 +76,8 @@ class _Lines:
                 self._begun.pop(event.step)
             case "failed":
                 self._print(f"✗ {event.step:<10}{event.detail}", "red")
-
-    def _call(self, text: str) -> None:
-        if callable(self._update):
-            self._update(text)
+            case _:
+                pass
 
     def _print(self, text: str, style: str) -> None:
         self._console.print(escape(text), style=style, soft_wrap=True)
@@ -129,7 +127,10 @@ def show_plan(planned: Plan) -> None:
         ("experiment", f"{pipeline.id}: {pipeline.title}"),
         ("pipeline", pipeline.digest),
         ("science", planned.science + (" (variant)" if planned.variant else "")),
-        ("code", f"commit {(pipeline.source.commit or 'none')[:12]}, {pipeline.source.sha256[:19]}…"),
+        (
+            "code",
+            f"commit {(pipeline.source.commit or 'none')[:12]}, {pipeline.source.sha256[:19]}…",
+        ),
         ("command", " ".join(pipeline.command)),
         ("engine", pipeline.engine.name.value),
         ("where", f"{pipeline.target.cloud}, runtime {pipeline.target.runtime}"),

@@ -208,7 +208,7 @@ def _check_metric(name: str, rule: MetricRule, record: RunRecord) -> Check:
 def _expected_metric(
     name: str, rule: MetricRule, reference: Reference, observed: MetricValue | None
 ) -> tuple[MetricValue | None, str]:
-    """The value to compare with: the reference run's, the declared one, the nearest accepted one."""
+    """The reference run's value, else the declared one, else the nearest accepted one."""
     if reference.kind is not ReferenceKind.RUN and rule.expect is not None:
         return MetricValue(value=rule.expect, unit=rule.unit), ""
     values = [run.metrics[name] for run in reference.runs if name in run.metrics]

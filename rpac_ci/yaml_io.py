@@ -36,7 +36,7 @@ class Document:
     positions: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
 
     def problem(self, path: KeyPath, what: str, right: str = "") -> Problem:
-        """A `Problem` at the nearest place that exists in the file, for example the parent of a missing key."""
+        """A `Problem` at the nearest place that is in the file: a missing key's parent, say."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.positions:
                 line, column = self.positions[path[:end]]
@@ -88,10 +88,10 @@ def loads(data: bytes, *, file: str) -> Document:
     return Document(file, value, builder.positions)
 
 
-def _error(file: str, what: str, right: str = "", line: int = 1, column: int = 1) -> ExperimentError:
-    return ExperimentError(
-        [Problem(file=file, line=line, column=column, what=what, right=right)]
-    )
+def _error(
+    file: str, what: str, right: str = "", line: int = 1, column: int = 1
+) -> ExperimentError:
+    return ExperimentError([Problem(file=file, line=line, column=column, what=what, right=right)])
 
 
 class _Builder:
@@ -107,10 +107,12 @@ class _Builder:
     def build(self, node: Node, path: KeyPath, depth: int) -> Json:
         self.positions.setdefault(path, _position(node))
         if id(node) in self._seen:
-            return self._refuse(node, "an alias", "write the value out")
+            self._refuse(node, "an alias", "write the value out")
+            return None
         self._seen.add(id(node))
         if depth > MAX_DEPTH:
-            return self._refuse(node, "nested too deeply", f"at most {MAX_DEPTH} levels")
+            self._refuse(node, "nested too deeply", f"at most {MAX_DEPTH} levels")
+            return None
         if isinstance(node, ScalarNode):
             return self._scalar(node)
         if isinstance(node, SequenceNode):
@@ -119,7 +121,8 @@ class _Builder:
         if isinstance(node, MappingNode):
             self._standard_tag(node, "map")
             return self._mapping(node, path, depth)
-        return self._refuse(node, "not a value", "a scalar, list or mapping")
+        self._refuse(node, "not a value", "a scalar, list or mapping")
+        return None
 
     def _mapping(self, node: MappingNode, path: KeyPath, depth: int) -> Json:
         result: dict[str, Json] = {}
@@ -140,13 +143,15 @@ class _Builder:
         if kind == "timestamp":  # a date is a word to us
             return str(node.value)
         if kind not in _SCALARS:
-            return self._refuse(node, f"the tag {node.tag}", "a plain value without tags")
+            self._refuse(node, f"the tag {node.tag}", "a plain value without tags")
+            return None
         if kind == "str":
             return str(node.value)
         try:
             value: Json = self._constructor.construct_object(node)
         except (ValueError, YAMLError):
-            return self._refuse(node, f"{node.value!r} is not a valid {kind}", "a plain value")
+            self._refuse(node, f"{node.value!r} is not a valid {kind}", "a plain value")
+            return None
         return value
 
     def _standard_tag(self, node: Node, kind: str) -> None:

@@ -89,11 +89,11 @@ class DaskEngine:
 
     def facts(self, node: NodeContext) -> dict[str, Any]:
         """Versions by the scheduler's account, and the layout."""
-        versions = next((e["versions"] for e in _events(node) if e["event"] == "start"), {})
+        starts = [e["versions"] for e in _events(node) if e["event"] == "start"]
         threads = [e["nthreads"] for e in _events(node) if e["event"] == "add"]
         return {
             "name": "dask",
-            "versions": versions,
+            "versions": starts[0] if starts else {},
             "threads_per_worker": max(threads, default=0),
             "protocol": "tls",
         }

@@ -17,7 +17,7 @@ import distributed
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 
-class Journal(SchedulerPlugin):
+class Journal(SchedulerPlugin):  # type: ignore[misc,unused-ignore]
     """Appends one line for each change of the set of workers."""
 
     def __init__(self, path: str) -> None:

@@ -67,7 +67,9 @@ class Engine(Protocol):
         """On main: `asked`, `seen`, `alive` and `lost` workers, by the engine's own account."""
         ...
 
-    def command_environment(self, node: NodeContext, announced: Mapping[str, Any]) -> dict[str, str]:
+    def command_environment(
+        self, node: NodeContext, announced: Mapping[str, Any]
+    ) -> dict[str, str]:
         """Variables for the experiment's command."""
         ...
 

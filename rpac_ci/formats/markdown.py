@@ -34,7 +34,7 @@ def report(record: RunRecord, pipeline: Pipeline, *, figures: Sequence[str]) -> 
         _failure(record),
         _checks(record),
         _changes(record),
-        _figures(record, figures),
+        _figures(figures),
         _phases(record),
         _nodes(record),
         _inputs(record, pipeline),
@@ -55,11 +55,19 @@ def _head(record: RunRecord) -> str:
         ("Compared with", text(verdict.reference)),
         ("Asked by", text(asked) + (f", `{_code(who.words)}`" if who.words else "")),
         ("Started", text(around.started)),
-        ("Where", text(f"{around.cloud}, {len(around.nodes)} nodes, engine {record.identity.engine.name}")),
+        (
+            "Where",
+            text(
+                f"{around.cloud}, {len(around.nodes)} nodes, engine {record.identity.engine.name}"
+            ),
+        ),
         ("Pipeline", f"`{record.identity.pipeline}`"),
         ("Science", f"`{record.identity.science}`"),
         ("Code", _source(record)),
-        ("Cost", "unknown" if record.outcome.cost_usd is None else f"{record.outcome.cost_usd:.2f} USD"),
+        (
+            "Cost",
+            "unknown" if record.outcome.cost_usd is None else f"{record.outcome.cost_usd:.2f} USD",
+        ),
     ]
     if record.identity.reproduces:
         facts.insert(1, ("Reproduces", f"`{record.identity.reproduces}`"))
@@ -125,7 +133,7 @@ def _check_row(check: Check) -> tuple[str, ...]:
     mark = MARK[check.agreement] + (f" ({text(check.note)})" if check.note else "")
     return (
         text(check.name),
-        text(check.rule),
+        text(check.rule + (f" {check.unit}" if check.unit and check.rule.startswith("±") else "")),
         _number(check.expected, check.unit),
         _number(check.observed, check.unit),
         "" if check.difference is None else f"{check.difference:+.3g}",
@@ -133,12 +141,12 @@ def _check_row(check: Check) -> tuple[str, ...]:
     )
 
 
-def _number(value: float | str | None, unit: str | None) -> str:
+def _number(value: int | float | str | None, unit: str | None) -> str:
     if value is None:
         return "–"
     if isinstance(value, str):  # a hash
         return f"`{value[:12]}…`"
-    shown = f"{value:.10g}" if isinstance(value, float) else str(value)
+    shown = str(value) if isinstance(value, int) else f"{value:.10g}"
     return f"{shown} {text(unit)}" if unit else shown
 
 
@@ -166,7 +174,7 @@ def _changes(record: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def _figures(record: RunRecord, figures: Sequence[str]) -> str:
+def _figures(figures: Sequence[str]) -> str:
     if not figures:
         return ""
     lines = ["## Figures"]
@@ -193,7 +201,7 @@ def _nodes(record: RunRecord) -> str:
     around = record.circumstances
     if not around.nodes:
         return ""
-    asked = "Node Processor Online Memory System Kernel".split()
+    header = ("Node", "Processor", "Online", "Memory", "System", "Kernel")
     rows = [
         (
             str(node.get("index")),
@@ -205,7 +213,7 @@ def _nodes(record: RunRecord) -> str:
         )
         for node in around.nodes
     ]
-    lines = ["## Nodes", "", _table(asked, rows)]
+    lines = ["## Nodes", "", _table(header, rows)]
     if around.workers:
         w = around.workers
         lines += [
@@ -237,7 +245,8 @@ def _inputs(record: RunRecord, pipeline: Pipeline) -> str:
 
 def _outputs(record: RunRecord) -> str:
     rows = [
-        (f"`{_code(o.path)}`", format_bytes(o.size), f"`{o.sha256}`") for o in record.outcome.outputs
+        (f"`{_code(o.path)}`", format_bytes(o.size), f"`{o.sha256}`")
+        for o in record.outcome.outputs
     ]
     if not rows:
         return ""
@@ -253,7 +262,11 @@ def _software(record: RunRecord) -> str:
     around = record.circumstances
     engine = around.engine
     versions = ", ".join(f"{name} {value}" for name, value in engine.get("versions", {}).items())
-    lines = ["## Software", "", f"rpac {text(around.rpac)}, Python {text(around.python or 'of the machine')}"]
+    lines = [
+        "## Software",
+        "",
+        f"rpac {text(around.rpac)}, Python {text(around.python or 'of the machine')}",
+    ]
     if versions:
         lines[-1] += f"; {text(versions)}"
     lock = record.identity.environment

@@ -30,7 +30,8 @@ def timeline(phases: Sequence[Phase], *, title: str) -> str:
         bottom = _TOP + _ROW * len(ordered)
         parts.append(f'<line x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom}" stroke="#ddd"/>')
         parts.append(
-            f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle" fill="#555">{tick:g} s</text>'
+            f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle" fill="#555">'
+            f"{tick:g} s</text>"
         )
     for row, phase in enumerate(ordered):
         kind = "command" if phase.name == "command" else "node" if phase.inside else "step"

@@ -13,7 +13,7 @@ def main() -> int:
     try:
         contract = Contract.from_environment()
     except ContractError as exc:
-        print(f"rpac node: {exc}", file=sys.stderr)  # noqa: T201 - the node's own log
+        print(f"rpac node: {exc}", file=sys.stderr)
         return exc.exit_code
     return run(contract)
 

@@ -26,6 +26,7 @@ from rpac_ci.errors import RpacError
 from rpac_ci.jobs import JobSpec, Keys, NodeExit, Reason
 from rpac_ci.node import facts, rendezvous
 from rpac_ci.node.contract import Contract, own_address
+from rpac_ci.node.folders import NodeFolders
 from rpac_ci.node.processes import (
     Child,
     Flusher,
@@ -33,7 +34,6 @@ from rpac_ci.node.processes import (
     become_subreaper,
     end_descendants,
 )
-from rpac_ci.node.folders import NodeFolders
 from rpac_ci.sources import ContentCache
 from rpac_ci.storage import Storage
 
@@ -419,4 +419,4 @@ class _Node:
 
 
 def _say(text: str) -> None:
-    print(f"rpac node: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the node's own log
+    print(f"rpac node: {text}", file=sys.stderr, flush=True)

@@ -91,7 +91,8 @@ class NodeFolders:
             One entry (path, size in bytes, sha256) for each declared output that is there, in
             path order, and the paths of files that no pattern names.
         """
-        declared, extra = [], []
+        declared: list[dict[str, Any]] = []
+        extra: list[str] = []
         for path in sorted(self.outputs.rglob("*")):
             if path.is_symlink() or not path.is_file():
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -111,10 +112,8 @@ class Child:
         """Ask its group to end, then kill it; its log is complete afterwards."""
         if self._process.poll() is None:
             self._kill(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace_s)
-            except subprocess.TimeoutExpired:
-                pass
         self._kill(signal.SIGKILL)
         self._process.wait()
 
@@ -161,7 +160,7 @@ class Flusher:
                 try:
                     log.flush()
                 except StorageError as exc:
-                    print(f"rpac node: {exc}", file=sys.stderr)  # noqa: T201 - the node's own log
+                    print(f"rpac node: {exc}", file=sys.stderr)
 
 
 def end_descendants(grace_s: float = 1.0) -> int:

@@ -40,7 +40,13 @@ def elect(storage: Storage, keys: Keys, *, nonce: str, index: int | None) -> boo
 
 
 def register(
-    storage: Storage, keys: Keys, *, nonce: str, index: int | None, facts: dict[str, Any], nodes: int
+    storage: Storage,
+    keys: Keys,
+    *,
+    nonce: str,
+    index: int | None,
+    facts: dict[str, Any],
+    nodes: int,
 ) -> int:
     """
     Take a place among the nodes.

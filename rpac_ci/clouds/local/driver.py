@@ -210,7 +210,7 @@ def _is_node(process: psutil.Process) -> bool:
 def _alive(node: dict[str, Any]) -> bool:
     try:
         process = psutil.Process(node["pid"])
-        same = abs(process.create_time() - node["started"]) < 1
+        same = bool(abs(process.create_time() - node["started"]) < 1)
         if same and process.status() == psutil.STATUS_ZOMBIE:
             process.wait(timeout=0)  # ours to reap when we are its parent
             return False
