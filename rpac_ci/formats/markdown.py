@@ -141,7 +141,7 @@ def _check_row(check: Check) -> tuple[str, ...]:
     )
 
 
-def _number(value: int | float | str | None, unit: str | None) -> str:
+def _number(value: float | str | None, unit: str | None) -> str:
     if value is None:
         return "–"
     if isinstance(value, str):  # a hash
