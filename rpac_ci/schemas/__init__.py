@@ -1,0 +1,40 @@
+"""
+JSON Schemas of the documents, made from the models and committed: `python -m rpac_ci.schemas`.
+
+Other programs and editors read them from here; a test checks that they are up to date.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rpac_ci import experiments
+from rpac_ci.canonical import Json, readable_json
+from rpac_ci.experiments import Model
+from rpac_ci.pipeline import Pipeline
+from rpac_ci.records import RunRecord
+
+FOLDER = Path(__file__).parent
+
+
+def generate() -> dict[str, Json]:
+    """File name -> schema."""
+    return {
+        "experiment.schema.json": experiments.json_schema(),
+        "pipeline.schema.json": _of("rpac/pipeline/1", Pipeline),
+        "record.schema.json": _of("rpac/record/1", RunRecord),
+    }
+
+
+def _of(identifier: str, model: type[Model]) -> Json:
+    schema: dict[str, Any] = model.model_json_schema(by_alias=True, mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": identifier, **schema,
+    }
+
+
+def write() -> None:
+    """Write the files."""
+    for name, schema in generate().items():
+        (FOLDER / name).write_bytes(readable_json(schema))

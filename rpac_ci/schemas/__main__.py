@@ -1,0 +1,5 @@
+"""Write the schemas beside this file."""
+
+from rpac_ci.schemas import write
+
+write()

@@ -1,0 +1,109 @@
+"""Shared parts of the tests: a repository to work in, and caches that are not the user's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from rpac_ci.storage import Storage
+from rpac_ci.workspace import Workspace
+
+ASSETS = Path(__file__).parent / "assets"
+ROOT = Path(__file__).parent.parent
+
+WriteExperiment: TypeAlias = Callable[..., Path]
+
+# needs no environment, no network and a tenth of a second
+QUICK = """\
+id: {name}
+title: The quickest experiment there is
+engine: process
+command: [python, main.py, "{{args.level}}", "{{outputs}}"]
+args:
+  level: 7
+outputs: [metrics.json]
+verify:
+  level: {{expect: 7}}
+limits: {{time: 1 min}}
+"""
+QUICK_MAIN = """\
+import json, pathlib, sys
+print("level", sys.argv[1])
+metrics = {"level": int(sys.argv[1])}
+pathlib.Path(sys.argv[2], "metrics.json").write_text(json.dumps(metrics))
+"""
+
+
+def asset(name: str) -> Path:
+    """A file of tests/assets."""
+    return ASSETS / name
+
+
+def git(root: Path, *argv: str) -> str:
+    """Run git in a repository of a test."""
+    done = subprocess.run(["git", *argv], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No user's git settings, no user's cache (a given RPAC_TEST_CACHE is kept between sessions)."""
+    home = tmp_path_factory.mktemp("home")
+    config = home / "gitconfig"
+    config.write_text("[user]\n\tname = Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n")
+    os.environ["GIT_CONFIG_GLOBAL"] = str(config)
+    os.environ["GIT_CONFIG_SYSTEM"] = os.devnull
+    os.environ["RPAC_CACHE"] = os.environ.get("RPAC_TEST_CACHE") or str(home / "cache")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """An empty git repository with one commit."""
+    root = tmp_path / "repository"
+    root.mkdir()
+    git(root, "init", "--quiet")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "start")
+    return root
+
+
+@pytest.fixture
+def workspace(repository: Path) -> Workspace:
+    """The workspace around `repository`."""
+    return Workspace.open(repository)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """A store in a folder."""
+    return Storage.at(tmp_path / "store")
+
+
+@pytest.fixture
+def write_experiment(repository: Path) -> WriteExperiment:
+    """Write and commit an experiment; returns its folder."""
+
+    def write(
+        name: str = "quick",
+        yaml: str = QUICK,
+        files: Mapping[str, str] | None = None,
+        *,
+        commit: bool = True,
+    ) -> Path:
+        folder = repository / "experiments" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.format(name=name) if yaml is QUICK else yaml
+        (folder / "experiment.yaml").write_text(text)
+        for path, content in (files if files is not None else {"main.py": QUICK_MAIN}).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content)
+        if commit:
+            git(repository, "add", "--all", "experiments")
+            git(repository, "commit", "--quiet", "--message", f"add {name}")
+        return folder
+
+    return write
