@@ -219,22 +219,23 @@ def advance(
         notify: called with `Progress` as the runs go on.
     """
     workspace = Workspace.open(repository)
-    runs = [_find_open(workspace, run)] if run else open_runs(workspace)
-    return [_advance_one(workspace, name, notify) for name in runs]
+    if run is None:
+        return [_advance_one(workspace, name, notify) for name in open_runs(workspace)]
+    known = open_runs(workspace)
+    found = [name for name in known if name == run or name.startswith(run) or name.endswith(run)]
+    if len(found) == 1:
+        return [_advance_one(workspace, found[0], notify)]
+    if found:
+        raise RunNotFoundError(f"{run!r} means several open runs", hint=", ".join(found))
+    log = History(workspace.git)
+    record = read_record(log, log.find(run))
+    outcome = record.verdict.outcome if record.verdict else record.outcome.status
+    return [Advanced(run=record.run, status=f"over already: {outcome}")]
 
 
 def open_runs(workspace: Workspace) -> list[str]:
     """Runs that are not committed yet, oldest first."""
     return list(workspace.storage.names("open/"))
-
-
-def _find_open(workspace: Workspace, run: str) -> str:
-    known = open_runs(workspace)
-    found = [name for name in known if name == run or name.startswith(run) or name.endswith(run)]
-    if len(found) != 1:
-        what = "means several open runs" if found else "is not an open run"
-        raise RunNotFoundError(f"{run!r} {what}", hint=f"open: {', '.join(known) or 'none'}")
-    return found[0]
 
 
 def _advance_one(workspace: Workspace, run: str, notify: Notify | None) -> Advanced:

@@ -38,6 +38,7 @@ THREAD_LIMITS = (
     "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS",
 )  # fmt: skip
 _NODE_MODULE = "rpac_ci.node"
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # nodes that this very process started
 
 
 class LocalCloud:
@@ -119,6 +120,8 @@ class LocalCloud:
         self.stop(spec, grace_s=0)
         folder = self._folder(spec, 0).parent
         shutil.rmtree(folder, ignore_errors=True)
+        for pid in [pid for pid, child in _CHILDREN.items() if child.poll() is not None]:
+            del _CHILDREN[pid]
         left = {
             "processes": sum(1 for _ in self._processes(spec)),
             "folders": int(folder.exists()),
@@ -169,6 +172,7 @@ class LocalCloud:
                 cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
+        _CHILDREN[started.pid] = started
         return psutil.Process(started.pid)
 
     def _processes(self, spec: JobSpec) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
@@ -208,17 +212,14 @@ def _is_node(process: psutil.Process) -> bool:
 
 
 def _alive(node: dict[str, Any]) -> bool:
+    if child := _CHILDREN.get(node["pid"]):
+        return child.poll() is None  # ours to reap
     try:
         process = psutil.Process(node["pid"])
         same = bool(abs(process.create_time() - node["started"]) < 1)
-        if same and process.status() == psutil.STATUS_ZOMBIE:
-            process.wait(timeout=0)  # ours to reap when we are its parent
-            return False
-    except psutil.TimeoutExpired:
-        return True
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
-    return same
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

@@ -1,0 +1,104 @@
+"""Parts of the stories: the command line as a person uses it, and what it may leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Terminal:
+    """Types `rpac …` in a repository."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, *words: str, timeout: float = 120) -> Answer:
+        done = subprocess.run(
+            [sys.executable, "-m", "rpac_ci", *words],
+            cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command and leave it running, as a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "rpac_ci", *words],
+            cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def last(self, experiment: str | None = None) -> dict[str, Any]:
+        """The newest record."""
+        words = ["history", "--json", "-n", "1", *([experiment] if experiment else [])]
+        record: dict[str, Any] = self(*words).json[0]
+        return record
+
+    def runs(self) -> list[str]:
+        return [record["run"] for record in self("history", "--json", "-n", "99").json]
+
+    def marked(self) -> list[psutil.Process]:
+        """Live processes of any run of this repository."""
+        store = (self.root / ".rpac" / "store").resolve().as_uri()
+        found = []
+        for process in psutil.process_iter():
+            try:
+                mine = process.environ().get("RPAC_STORE") == store
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def left_over(self) -> dict[str, list[str]]:
+        """Everything a finished run must not leave."""
+        store = self.root / ".rpac" / "store"
+        folders = [*(self.root / ".rpac" / "local").glob("*"), *store.glob("open/*")]
+        return {
+            "processes": [" ".join(process.cmdline()) for process in self.marked()],
+            "folders": [str(path) for path in folders],
+            "secrets": [str(path) for path in store.glob("runs/*/secret")],
+        }
+
+
+NOTHING: dict[str, list[str]] = {"processes": [], "folders": [], "secrets": []}
+
+
+@pytest.fixture
+def rpac(repository: Path) -> Iterator[Terminal]:
+    terminal = Terminal(repository)
+    yield terminal
+    for process in terminal.marked():
+        process.kill()
+
+
+def until(what: Callable[[], Any], limit_s: float = 30) -> Any:
+    """The first true answer, or a failure."""
+    deadline = time.monotonic() + limit_s
+    while not (answer := what()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        os.sched_yield()
+    return answer
