@@ -29,7 +29,7 @@ class Progress:
 
     run: str
     step: str
-    status: str  # started | note | done | failed | waiting
+    status: str  # started | moving | note | done | failed | waiting
     detail: str = ""
 
 
@@ -134,7 +134,7 @@ class RunDriver:
         self._pipeline = self._pipeline or read_pipeline(self._workspace, self._run)
         return Steps(
             self._workspace, self._run, self._pipeline, state,
-            lambda text: self._tell(step, "note", text),
+            lambda status, text: self._tell(step, status, text),
         )  # fmt: skip
 
     def _take(self, step: Step, state: RunState) -> None:

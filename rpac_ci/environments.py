@@ -55,17 +55,17 @@ def ensure(lock: bytes, *, python: str | None, cache: Path) -> EnvironmentInfo:
     wanted = python or f"{sys.version_info.major}.{sys.version_info.minor}"
     identity = json.dumps([hashlib.sha256(lock).hexdigest(), wanted, platform.platform()])
     folder = cache / "environments" / hashlib.sha256(identity.encode()).hexdigest()[:24]
-    with _lock(folder):
-        return _read(folder) or _build(folder, lock, wanted)
+    with _lock(folder) as held:
+        return _read(folder) or _build(folder, lock, wanted, held)
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One builder at a time; the kernel frees the lock when its holder dies."""
+def _lock(folder: Path) -> Iterator[int]:
+    """One builder at a time; the kernel frees the lock when all its holders have died."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
 def _read(folder: Path) -> EnvironmentInfo | None:
@@ -77,9 +77,9 @@ def _read(folder: Path) -> EnvironmentInfo | None:
     return info if info.interpreter.exists() else None
 
 
-def _build(folder: Path, lock: bytes, python: str) -> EnvironmentInfo:
+def _build(folder: Path, lock: bytes, python: str, held: int) -> EnvironmentInfo:
     shutil.rmtree(folder, ignore_errors=True)
-    _uv(["venv", "--quiet", "--python", python, str(folder)], f"no Python {python} here")
+    _uv(["venv", "--quiet", "--python", python, str(folder)], held, f"no Python {python} here")
     requirements = folder / "rpac-lock.txt"
     requirements.write_bytes(lock)
     interpreter = str(folder / "bin" / "python")
@@ -87,7 +87,7 @@ def _build(folder: Path, lock: bytes, python: str) -> EnvironmentInfo:
     if b"--hash" in lock:
         # with every hash given it does not matter which index answers
         install += ["--require-hashes", "--index-strategy", "unsafe-best-match"]
-    _uv(install, "the lock cannot be installed")
+    _uv(install, held, "the lock cannot be installed")
     probe = (
         "import importlib.metadata as m, json, platform;"
         "print(json.dumps({'python': platform.python_version(),"
@@ -103,7 +103,8 @@ def _build(folder: Path, lock: bytes, python: str) -> EnvironmentInfo:
     return EnvironmentInfo(path=folder, python=facts["python"], packages=facts["packages"])
 
 
-def _uv(arguments: list[str], failure: str) -> None:
+def _uv(arguments: list[str], held: int, failure: str) -> None:
+    """Run uv, which holds the lock too: it may outlive us, and nobody must build beside it."""
     from uv import find_uv_bin
 
     environment = {**os.environ, **_index_settings(), "NO_COLOR": "1"}
@@ -117,6 +118,7 @@ def _uv(arguments: list[str], failure: str) -> None:
             timeout=BUILD_TIMEOUT_S,
             env=environment,
             stdin=subprocess.DEVNULL,
+            pass_fds=(held,),
         )
     except subprocess.TimeoutExpired as exc:
         raise EnvironmentBuildError(f"{failure}: no end within {BUILD_TIMEOUT_S:.0f} s") from exc

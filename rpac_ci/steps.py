@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from rpac_ci import clouds, engines, environments
-from rpac_ci.errors import CloudError, RpacError
+from rpac_ci.errors import CloudError, RpacError, SourceError
 from rpac_ci.jobs import (
     PROTOCOL,
     DataItem,
@@ -36,7 +38,7 @@ from rpac_ci.sources import Content, ContentCache, fetch, file_name, parse_locat
 from rpac_ci.workspace import Workspace
 
 TAIL_LINES, TAIL_BYTES = 40, 4096
-Tell: TypeAlias = Callable[[str], None]
+Tell: TypeAlias = Callable[[str, str], None]  # "note" or "moving", and a line
 
 
 class Steps:
@@ -51,7 +53,7 @@ class Steps:
             run: its id.
             pipeline: what it does.
             state: fold of its events, for the results of earlier steps.
-            tell: called with a line now and then while a step takes long.
+            tell: called now and then: with a "note" to keep, or with what is "moving" just now.
         """
         self._workspace = workspace
         self._storage = workspace.storage
@@ -83,11 +85,17 @@ class Steps:
 
     def _stage(self) -> dict[str, Any]:
         """Environment and data side by side; the code is in the store since the run was made."""
+        stop = threading.Event()
         with ThreadPoolExecutor(max_workers=4) as pool:
-            environment = pool.submit(self._environment)
-            data = {name: pool.submit(self._fetch, name) for name in self._pipeline.data}
-            contents = {name: future.result() for name, future in data.items()}
-            info = environment.result()
+            try:
+                environment = pool.submit(self._environment)
+                data = {n: pool.submit(self._fetch, n, stop) for n in self._pipeline.data}
+                contents = {name: future.result() for name, future in data.items()}
+                info = environment.result()
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return {
             "environment": {"python": info.python, "packages": info.packages} if info else None,
             "data": {n: {"sha256": c.sha256, "size": c.size} for n, c in contents.items()},
@@ -98,19 +106,33 @@ class Steps:
         if wanted.kind is EnvironmentKind.HOST:
             return None
         lock = self._source_file(wanted.lock or "")
-        self._tell("environment from the lock")
+        self._tell("moving", "environment from the lock")
         return environments.ensure(lock, python=wanted.python, cache=self._workspace.cache)
 
-    def _fetch(self, name: str) -> Content:
+    def _fetch(self, name: str, stop: threading.Event) -> Content:
         ref = self._pipeline.data[name]
-        self._tell(f"data {name}")
+        shown = 0.0
+
+        def progress(done: int, total: int | None) -> None:
+            nonlocal shown
+            if stop.is_set():
+                raise SourceError(f"fetching {name} was given up")
+            if time.monotonic() - shown > 0.5:
+                shown = time.monotonic()
+                of = f" of {format_bytes(total)}" if total else ""
+                self._tell("moving", f"data {name}: {format_bytes(done)}{of}")
+
+        self._tell("moving", f"data {name}")
         folder = self._workspace.root / self._state.created["folder"]
         content = fetch(
-            ref.uri, folder=folder if folder.is_dir() else None,
+            ref.uri,
+            folder=folder if folder.is_dir() else None,
             cache=ContentCache(self._workspace.cache),
-            sha256=ref.sha256, archive_sha256=ref.archive_sha256,
-        )  # fmt: skip
-        self._tell(f"data {name}: {format_bytes(content.size)}, verified")
+            sha256=ref.sha256,
+            archive_sha256=ref.archive_sha256,
+            progress=progress,
+        )
+        self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
         return content
 
     def _source_file(self, path: str) -> bytes:
@@ -192,10 +214,10 @@ class Steps:
         if observed.state in (JobState.RUNNING, JobState.PENDING):
             return None
         if result is None:
-            return {
-                "reason": Reason.RUNNER_LOST.value,
-                "message": "the nodes ended without a result",
-            }
+            said = self._cloud.node_log(self.spec(), 0).strip().splitlines()
+            last = f"; the main node's last words: {said[-1]}" if said else ""
+            message = self._workspace.public(f"the nodes ended without a result{last}")
+            return {"reason": Reason.RUNNER_LOST.value, "message": message}
         reason = Reason(result["reason"])
         if reason is Reason.CANCELLED and not self._state.cancelled:
             return {
@@ -234,17 +256,25 @@ class Steps:
             "metrics": {name: asdict(metric) for name, metric in metrics.values.items()},
             "metrics_problem": metrics.problem,
             "nodes": nodes,
-            "log_tail": self._workspace.public(self._tail()),
+            "log_tail": self._workspace.public(self._tail(self._keep_node_logs())),
         }
 
-    def _tail(self) -> str:
-        """The end of the command's log, or of what the nodes said when it never started."""
-        for index, role in ((0, "command"), (0, "scheduler"), (0, "worker")):
-            text = read_log(self._workspace, self._run, index, role)
+    def _keep_node_logs(self) -> list[str]:
+        """The node programs' own words, kept beside the logs of what they started."""
+        texts = []
+        for index in range(self._pipeline.resources.nodes):
+            text = self._cloud.node_log(self.spec(), index)
+            texts.append(text)
             if text:
-                lines = text[-TAIL_BYTES:].splitlines()[-TAIL_LINES:]
-                return "\n".join(lines)
-        return ""
+                kept = text.encode()[-TAIL_BYTES * 16 :]
+                self._storage.put(f"{self._keys.log(index, 'node')}000000.txt", kept)
+        return texts
+
+    def _tail(self, node_logs: list[str]) -> str:
+        """The end of the command's log, or of what the nodes said when it never started."""
+        own = [read_log(self._workspace, self._run, 0, r) for r in ("command", "scheduler")]
+        text = next(filter(None, [*own, *node_logs]), "")
+        return "\n".join(text[-TAIL_BYTES:].splitlines()[-TAIL_LINES:])
 
     def _release(self) -> dict[str, Any]:
         left = self._cloud.release(self.spec())

@@ -64,10 +64,10 @@ class _Lines:
         says = _SAYS.get(event.step, event.step)
         begun = self._begun.setdefault(event.step, time.monotonic())
         match event.status:
-            case "started" | "note" | "waiting":
+            case "started" | "moving" | "note" | "waiting":
                 detail = f": {event.detail}" if event.detail else ""
                 self._update(f"[bold]{event.step}[/] {escape(says + detail)}")
-                if event.detail:
+                if event.status == "note":
                     self._print(f"  {event.step:<10}{event.detail}", "dim")
             case "done":
                 took = format_duration(time.monotonic() - begun)

@@ -55,7 +55,9 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No user's git settings, no user's cache (a given RPAC_TEST_CACHE is kept between sessions)."""
     home = tmp_path_factory.mktemp("home")
     config = home / "gitconfig"
-    config.write_text("[user]\n\tname = Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n")
+    config.write_text(
+        "[user]\n\tname = Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n"
+    )
     os.environ["GIT_CONFIG_GLOBAL"] = str(config)
     os.environ["GIT_CONFIG_SYSTEM"] = os.devnull
     os.environ["RPAC_CACHE"] = os.environ.get("RPAC_TEST_CACHE") or str(home / "cache")

@@ -98,6 +98,10 @@ class Cloud(Protocol):
         """The job's state by the provider's account; UNKNOWN when it does not know the job."""
         ...
 
+    def node_log(self, spec: JobSpec, index: int) -> str:
+        """What the node program itself printed, as far as the provider has it; else empty."""
+        ...
+
     def stop(self, spec: JobSpec, *, grace_s: float) -> None:
         """Ask the nodes to end, wait up to `grace_s`, then end them. Silent when they are gone."""
         ...

@@ -30,7 +30,9 @@ def generate() -> dict[str, Json]:
 def _of(identifier: str, model: type[Model]) -> Json:
     schema: dict[str, Any] = model.model_json_schema(by_alias=True, mode="serialization")
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": identifier, **schema,
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": identifier,
+        **schema,
     }
 
 

@@ -144,7 +144,9 @@ def test_who_has_not_the_keys_of_the_run_cannot_connect(
 def test_the_eddy_census_is_reproduced_on_one_two_and_three_nodes(
     rpac: Terminal, repository: Path
 ) -> None:
-    shutil.copytree(ROOT / "experiments" / "eddy-census", repository / "experiments" / "eddy-census")
+    shutil.copytree(
+        ROOT / "experiments" / "eddy-census", repository / "experiments" / "eddy-census"
+    )
     git(repository, "add", "experiments")
     git(repository, "commit", "--quiet", "--message", "add the census")
     first = rpac("reproduce", "eddy-census", timeout=300)

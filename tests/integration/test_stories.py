@@ -35,7 +35,13 @@ def test_one_command_runs_judges_and_commits(
     assert answer.code == 0, answer.err
     assert "reproduced: identical" in answer.out
     record = rpac.last()
-    folder = repository / "reports" / "quick" / f"{record['run'][:4]}-{record['run'][4:6]}" / record["run"]
+    folder = (
+        repository
+        / "reports"
+        / "quick"
+        / f"{record['run'][:4]}-{record['run'][4:6]}"
+        / record["run"]
+    )
     assert f"report  {folder.relative_to(repository)}/report.md" in answer.out
     message = git(repository, "log", "-1", "--format=%B")
     assert message.splitlines()[0] == "quick: reproduced: identical (local, 1 nodes)"
@@ -131,7 +137,11 @@ def test_changes_on_top_of_a_past_run(rpac: Terminal, write_experiment: WriteExp
     ],
 )
 def test_verdict_and_exit_code(
-    rpac: Terminal, write_experiment: WriteExperiment, change: dict[str, str], code: int, outcome: str
+    rpac: Terminal,
+    write_experiment: WriteExperiment,
+    change: dict[str, str],
+    code: int,
+    outcome: str,
 ) -> None:
     write_experiment(yaml=quick(**change))
     answer = rpac("reproduce", "quick")
@@ -145,7 +155,11 @@ def test_verdict_and_exit_code(
         ("import sys; print('so it goes'); sys.exit(3)", 3, "the command ended with exit code 3"),
         ("import os; os.kill(os.getpid(), 9)", 3, "signal 9"),
         ("print('no metrics')", 1, "metrics.json"),
-        ("import sys; open(sys.argv[2] + '/metrics.json', 'w').write('{\"level\": NaN}')", 1, "level"),
+        (
+            "import sys; open(sys.argv[2] + '/metrics.json', 'w').write('{\"level\": NaN}')",
+            1,
+            "level",
+        ),
         ("import sys; open(sys.argv[2] + '/metrics.json', 'w').write('[')", 1, "level"),
         ("print('x' * 100_000_000)", 1, "metrics.json"),
     ],
@@ -164,7 +178,8 @@ def test_bad_commands_are_told_and_recorded(
 
 def test_the_time_limit_ends_the_command(rpac: Terminal, write_experiment: WriteExperiment) -> None:
     write_experiment(
-        yaml=quick(**{"time: 1 min": "time: 1 s"}), files={"main.py": "import time; time.sleep(600)"}
+        yaml=quick(**{"time: 1 min": "time: 1 s"}),
+        files={"main.py": "import time; time.sleep(600)"},
     )
     answer = rpac("reproduce", "quick")
     assert answer.code == 3
@@ -223,7 +238,9 @@ def test_what_a_person_has_staged_and_edited_stays_as_it_is(
     assert "notes.md" not in git(repository, "show", "--stat", "HEAD")
 
 
-def test_accepted_runs_become_the_reference(rpac: Terminal, write_experiment: WriteExperiment) -> None:
+def test_accepted_runs_become_the_reference(
+    rpac: Terminal, write_experiment: WriteExperiment
+) -> None:
     write_experiment(yaml=quick(**{"level: {expect: 7}": "level: {abs_tol: 0.5}"}))
     assert "baseline" in rpac("reproduce", "quick").out
     first = rpac.last()["run"]
@@ -319,7 +336,9 @@ def test_a_clone_with_only_the_log_reproduces(
     assert there("reproduce", f"quick@{run}").code == 0
     assert len(there.runs()) == 2
     refs = git(tmp_path / "clone", "rev-list", "rpac/log")
-    assert git(repository, "rev-parse", "rpac/log") in refs, "the local log continues the shared one"
+    assert git(repository, "rev-parse", "rpac/log") in refs, (
+        "the local log continues the shared one"
+    )
 
 
 def test_plan_shows_and_changes_nothing(

@@ -22,13 +22,18 @@ def make_wheel(
     """Write a wheel that pip and uv accept; by default with one module of one line."""
     info = f"{name}-{version}.dist-info"
     content = {f"{name}/__init__.py": b"ANSWER = 42\n"} if files is None else dict(files)
-    content[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+    content[f"{info}/METADATA"] = (
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+    )
     content[f"{info}/WHEEL"] = (
         f"Wheel-Version: 1.0\nGenerator: rpac tests\nRoot-Is-Purelib: true\nTag: {tag}\n".encode()
     )
-    content[f"{info}/RECORD"] = "".join(
-        f"{path},sha256={_urlsafe(data)},{len(data)}\n" for path, data in content.items()
-    ).encode() + f"{info}/RECORD,,\n".encode()
+    content[f"{info}/RECORD"] = (
+        "".join(
+            f"{path},sha256={_urlsafe(data)},{len(data)}\n" for path, data in content.items()
+        ).encode()
+        + f"{info}/RECORD,,\n".encode()
+    )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:

@@ -58,7 +58,9 @@ def values(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def events(*facts: tuple[Kind, dict[str, Any]]) -> list[Event]:
     """Facts as numbered events, one a second."""
     return [
-        Event(number=n, kind=kind, at=f"2026-01-02T03:{4 + n // 60:02d}:{n % 60:02d}.000Z", body=body)
+        Event(
+            number=n, kind=kind, at=f"2026-01-02T03:{4 + n // 60:02d}:{n % 60:02d}.000Z", body=body
+        )
         for n, (kind, body) in enumerate(facts, 1)
     ]
 

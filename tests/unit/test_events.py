@@ -257,7 +257,7 @@ def run(workspace: Workspace, write_experiment: WriteExperiment) -> RunId:
 
 
 def expire(workspace: Workspace, event: Event, run: str) -> None:
-    """An hour passes for the store, and the driver is on a machine of its own."""
+    """Make the store say that an event was written long ago."""
     path = workspace.root / ".rpac" / "store" / Keys(run).control / "events"
     os.utime(path / f"{event.number:08d}.json", (1, 1))
 

@@ -53,14 +53,14 @@ HOSTILE = {
     "a far too large character": (b'a: 1\nb: "\\UFFFFFFFF"\n', "2:", ""),
     "half an escape": (b'a: "\\xzz"\n', "1:7", "expected escape sequence of 2 hexdecimal numbers"),
     "some depth": (b"[" * 40 + b"]" * 40, "1:26", "nested too deeply, at most 24 levels"),
-    "a well": (b"a: " + b"[" * 100_000, "1:", "nested too deeply, at most 24 levels"),
+    "a well": (b"a: " + b"[" * 20_000, "1:", "nested too deeply, at most 24 levels"),
     "a well of lists": (b"- " * 3000 + b"x", "1:", "nested too deeply, at most 24 levels"),
     "a well of mappings": (b"{a: " * 3000 + b"}" * 3000, "1:", "nested too deeply, at most 24"),
     "a large file": (b"#" * (MAX_BYTES + 1), "1:1", f"at most {MAX_BYTES} bytes of YAML"),
     "a number without end": (b"a: 1\nb: " + b"9" * 5000, "2:4", "is not a valid int"),
     "a hexadecimal one": (b"a: 1\nb: 0x" + b"f" * 5000, "2:4", ""),
     "a second document": (b"a: 1\n---\nb: 2\n", "2:1", "another document"),
-    "another YAML": (b"%YAML 2.0\n---\na: 1\n", "1:1", "version 1.* is required"),
+    "another YAML": (b"%YAML 2.0\n---\na: 1\n", "1:1", ""),
     "a coming YAML": (b"%YAML 1.3\n---\na: 1\n", "1:", ""),
     "an open bracket": (b"a: [1, 2\nb: 3\n", "2:2", "expected ',' or ']', but got ':'"),
     "an open quote": (b'a: 1\nb: "x\n', "3:1", "unexpected end of stream"),
@@ -167,7 +167,22 @@ noise = st.text("ab:,-?[]{}&*!|>%@\"'#\\xUu0123456789.~<= \t\n\x00\x85\u2028é",
 pieces = st.lists(
     st.sampled_from(
         ["a", ": ", "- ", "&x ", "*x", "!!int ", "!!bool ", "!!null ", "!!float ", "!t ", '"', "'"]
-        + ["\n", "  ", "{", "}", "[", "]", ", ", "%YAML 1.", "---\n", "...\n", "\\U", "0x", "1", "? "]
+        + [
+            "\n",
+            "  ",
+            "{",
+            "}",
+            "[",
+            "]",
+            ", ",
+            "%YAML 1.",
+            "---\n",
+            "...\n",
+            "\\U",
+            "0x",
+            "1",
+            "? ",
+        ]
     ),
     max_size=20,
 ).map("".join)

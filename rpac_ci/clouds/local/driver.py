@@ -96,10 +96,17 @@ class LocalCloud:
 
     def observe(self, spec: JobSpec, submitted: dict[str, Any]) -> Observation:
         """Whether the node programs are alive; how the job ended is in its result."""
-        alive = [node for node in submitted.get("nodes", []) if _alive(node)]
-        if alive:
-            return Observation(state=JobState.RUNNING, detail=f"{len(alive)} nodes alive")
-        return Observation(state=JobState.UNKNOWN, detail="no node is alive")
+        # main is node 0 and the last to leave; without it the others have nothing to do
+        if any(node["index"] == 0 and _alive(node) for node in submitted.get("nodes", [])):
+            return Observation(state=JobState.RUNNING)
+        return Observation(state=JobState.UNKNOWN, detail="the main node is gone")
+
+    def node_log(self, spec: JobSpec, index: int) -> str:
+        """The node program's own output."""
+        try:
+            return (self._folder(spec, index) / "node.log").read_text("utf-8", "replace")
+        except OSError:
+            return ""
 
     def stop(self, spec: JobSpec, *, grace_s: float) -> None:
         """Ask the node programs to end, then kill whatever carries the run's mark."""

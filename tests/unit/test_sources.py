@@ -1,0 +1,493 @@
+"""Data locators: what comes is verified, what is odd is refused, what is here is not read again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import trustme
+
+from rpac_ci import sources
+from rpac_ci.errors import CommandError, SourceError
+from rpac_ci.sources import (
+    Content,
+    ContentCache,
+    FileLocator,
+    HttpsLocator,
+    PypiLocator,
+    fetch,
+    file_name,
+    parse_locator,
+)
+from tests.standins import web
+from tests.standins.wheels import make_wheel, only_index, sha256_of
+
+DATA = b"scene" * 1000
+DATA_HASH = hashlib.sha256(DATA).hexdigest()
+OTHER_HASH = hashlib.sha256(b"other").hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ContentCache:
+    return ContentCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The experiment's folder."""
+    path = tmp_path / "experiment"
+    path.mkdir()
+    (path / "scene.nc").write_bytes(DATA)
+    return path
+
+
+def left_behind(cache: ContentCache) -> list[Path]:
+    """Half-written files."""
+    return list(cache.root.rglob(".incoming*"))
+
+
+# --- locators -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "locator", "name"),
+    [
+        ("file:scene.nc", FileLocator("scene.nc"), "scene.nc"),
+        ("file:in%20put/sc%C3%A8ne.nc", FileLocator("in put/scène.nc"), "scène.nc"),
+        ("file:///data/scene.nc", FileLocator("/data/scene.nc"), "scene.nc"),
+        ("https://a.org/x/scene.nc?v=2", HttpsLocator("https://a.org/x/scene.nc?v=2"), "scene.nc"),
+        ("https://a.org/", HttpsLocator("https://a.org/"), "data"),
+        ("https://a.org/..%2F..", HttpsLocator("https://a.org/..%2F.."), "data"),
+        (
+            "pypi:My_Data-1.0-py3-none-any.whl!/my_data/x.csv",
+            PypiLocator("My_Data-1.0-py3-none-any.whl", "my-data", "1.0", "my_data/x.csv"),
+            "x.csv",
+        ),
+    ],
+)
+def test_locators_are_read(uri: str, locator: sources.Locator, name: str) -> None:
+    assert parse_locator(uri) == locator
+    assert file_name(locator) == name
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "scene.nc",
+        "file:",
+        "file:../secret",
+        "file:a/%2e%2e/b",
+        "file:a%00b",
+        "http://a.org/x",
+        "https:///x",
+        "https://user:password@a.org/x",
+        "ftp://a.org/x",
+        "pypi:tinydata-1.0-py3-none-any.whl",
+        "pypi:tinydata-1.0-py3-none-any.whl!/",
+        "pypi:tinydata-1.0-py3-none-any.whl!/../../etc/passwd",
+        "pypi:tinydata-1.0-py3-none-any.whl!//etc/passwd",
+        "pypi:../tinydata-1.0-py3-none-any.whl!/x",
+        "pypi:tinydata-1.0.tar.gz!/x",
+    ],
+)
+def test_odd_locators_are_refused_with_the_right_form(uri: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_locator(uri)
+    assert caught.value.hint
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("uri", ["file:scene.nc", "file:./scene.nc", "file://{folder}/scene.nc"])
+def test_a_file_is_kept_under_its_hash(folder: Path, cache: ContentCache, uri: str) -> None:
+    content = fetch(uri.format(folder=folder), folder=folder, cache=cache, sha256=DATA_HASH)
+    assert content == Content(sha256=DATA_HASH, size=len(DATA), path=cache.path_of(DATA_HASH))
+    assert content.path.read_bytes() == DATA
+    assert content.path.stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing.nc", "No such file"),
+        ("sub", "Is a directory"),
+        ("scene.nc/x", "Not a directory"),
+        ("out.nc", "leads out of the experiment's folder"),
+        ("away/secret", "leads out of the experiment's folder"),
+    ],
+)
+def test_what_is_no_file_of_the_experiment_is_refused(
+    tmp_path: Path, folder: Path, cache: ContentCache, name: str, reason: str
+) -> None:
+    (tmp_path / "secret").write_text("s")
+    (folder / "sub").mkdir()
+    (folder / "out.nc").symlink_to(tmp_path / "secret")
+    (folder / "away").symlink_to(tmp_path)
+    with pytest.raises(SourceError, match=reason) as caught:
+        fetch(f"file:{name}", folder=folder, cache=cache)
+    assert not caught.value.transient
+    assert left_behind(cache) == []
+
+
+def test_a_file_that_is_not_what_was_declared(folder: Path, cache: ContentCache) -> None:
+    with pytest.raises(SourceError, match=f"has sha256 {DATA_HASH}, expected {OTHER_HASH}"):
+        fetch("file:scene.nc", folder=folder, cache=cache, sha256=OTHER_HASH)
+    assert cache.find(DATA_HASH) is None
+    assert left_behind(cache) == []
+
+
+def test_without_its_folder_a_file_comes_from_the_cache_or_not_at_all(
+    folder: Path, cache: ContentCache
+) -> None:
+    with pytest.raises(SourceError, match="is not here any more"):
+        fetch("file:scene.nc", folder=None, cache=cache, sha256=DATA_HASH)
+    first = fetch("file:scene.nc", folder=folder, cache=cache)
+    assert fetch("file:scene.nc", folder=None, cache=cache, sha256=DATA_HASH) == first
+
+
+def test_an_unchanged_file_is_not_read_again_and_a_changed_one_is(
+    folder: Path, cache: ContentCache
+) -> None:
+    read: list[int] = []
+
+    def ask() -> Content:
+        read.clear()
+        return fetch(
+            "file:scene.nc", folder=folder, cache=cache,
+            progress=lambda done, _: read.append(done),
+        )  # fmt: skip
+
+    first = ask()
+    assert read == [len(DATA)]
+    assert ask() == first
+    assert read == []
+
+    changed = DATA[:-1] + b"!"
+    (folder / "scene.nc").write_bytes(changed)  # as long as before
+    os.utime(folder / "scene.nc", ns=(1, 1))
+    assert ask().sha256 == hashlib.sha256(changed).hexdigest()
+    assert read == [len(DATA)]
+
+
+def test_a_noted_file_is_still_checked_against_its_declared_hash(
+    folder: Path, cache: ContentCache
+) -> None:
+    fetch("file:scene.nc", folder=folder, cache=cache)
+    with pytest.raises(SourceError, match="expected"):
+        fetch("file:scene.nc", folder=folder, cache=cache, sha256=OTHER_HASH)
+
+
+# --- the cache ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [b"damaged", b"", DATA[:-1] + b"!"])
+def test_content_that_was_touched_is_noticed_and_fetched_again(
+    folder: Path, cache: ContentCache, damage: bytes
+) -> None:
+    content = fetch("file:scene.nc", folder=folder, cache=cache, sha256=DATA_HASH)
+    content.path.chmod(0o644)
+    content.path.write_bytes(damage)
+    assert cache.find(DATA_HASH) is None
+    again = fetch("file:scene.nc", folder=folder, cache=cache, sha256=DATA_HASH)
+    assert again.path.read_bytes() == DATA
+
+
+def test_content_that_was_copied_here_by_hand_is_checked_once(
+    folder: Path, cache: ContentCache
+) -> None:
+    path = cache.path_of(DATA_HASH)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(DATA)
+    assert cache.find(DATA_HASH) == Content(sha256=DATA_HASH, size=len(DATA), path=path)
+    assert fetch("file:gone", folder=folder, cache=cache, sha256=DATA_HASH).path == path
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """The kernel lets no file of this process grow beyond this: a full disk, nearly."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_told_and_nothing_half_written_stays(
+    folder: Path, cache: ContentCache
+) -> None:
+    (folder / "large.nc").write_bytes(bytes(2**20))
+    with files_end_at(2**18), pytest.raises(SourceError, match="file:large.nc cannot be kept"):
+        fetch("file:large.nc", folder=folder, cache=cache)
+    assert left_behind(cache) == []
+    assert fetch("file:large.nc", folder=folder, cache=cache).size == 2**20
+
+
+def test_a_cache_that_cannot_be_made_is_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(SourceError, match="the cache .* cannot be written"):
+        fetch("file:scene.nc", folder=folder, cache=ContentCache(tmp_path / "cache"))
+
+
+def test_content_counts_although_no_note_can_be_made_of_it(
+    folder: Path, cache: ContentCache
+) -> None:
+    (cache.root / "content").mkdir(parents=True)
+    (cache.root / "content" / "notes").write_text("not a folder")
+    assert fetch("file:scene.nc", folder=folder, cache=cache).sha256 == DATA_HASH
+
+
+@pytest.mark.parametrize("names", [["a.nc", "a.nc"], ["a.nc", "b.nc"]])
+def test_two_at_once_keep_the_same_content(
+    folder: Path, cache: ContentCache, names: list[str]
+) -> None:
+    for name in names:
+        (folder / name).write_bytes(DATA * 500)
+    barrier = threading.Barrier(2)
+
+    def ask(name: str) -> Content:
+        barrier.wait()
+        return fetch(f"file:{name}", folder=folder, cache=cache)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, names)
+    assert first == second
+    assert first.path.read_bytes() == DATA * 500
+    assert left_behind(cache) == []
+
+
+def test_threads_that_note_the_same_wheel_do_not_meet(cache: ContentCache) -> None:
+    # two inputs of one wheel are staged side by side, see Steps._stage
+    content = cache.add([DATA], expected=None, what="data")
+    barrier = threading.Barrier(4)
+
+    def note(_: int) -> None:
+        barrier.wait()
+        for number in range(50):
+            cache.note(f"wheel {number}", content.sha256)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(note, range(4)))
+    assert cache.noted("wheel 49") == content
+
+
+# --- https --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def running(authority: trustme.CA) -> Iterator[web.Server]:
+    with web.serve(authority) as server:
+        yield server
+
+
+@pytest.fixture
+def server(
+    running: web.Server, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> web.Server:
+    """A server whose certificate is trusted; the client does not pause between its tries."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(web.bundle(authority, tmp_path / "ca.pem")))
+    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
+    patient = SimpleNamespace(time=time.time, mktime=time.mktime, sleep=lambda _: None)
+    monkeypatch.setattr("urllib3.util.retry.time", patient)
+    running.pages.clear()
+    running.asked.clear()
+    running.pages["/scene.nc"] = web.content(DATA)
+    return running
+
+
+def test_a_download_is_verified_and_kept(server: web.Server, cache: ContentCache) -> None:
+    seen: list[tuple[int, int | None]] = []
+    content = fetch(
+        server.url("/scene.nc"), folder=None, cache=cache, sha256=DATA_HASH,
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert content.path.read_bytes() == DATA
+    assert seen[-1] == (len(DATA), len(DATA))
+    assert fetch(server.url("/scene.nc"), folder=None, cache=cache, sha256=DATA_HASH) == content
+    assert server.asked["/scene.nc"] == 1, "content with the wanted hash is not fetched again"
+
+
+def test_a_download_with_another_hash(server: web.Server, cache: ContentCache) -> None:
+    with pytest.raises(SourceError, match=f"has sha256 {DATA_HASH}") as caught:
+        fetch(server.url("/scene.nc"), folder=None, cache=cache, sha256=OTHER_HASH)
+    assert not caught.value.transient
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize(("code", "transient"), [(404, False), (403, False), (410, False)])
+def test_a_server_that_refuses(
+    server: web.Server, cache: ContentCache, code: int, transient: bool
+) -> None:
+    server.pages["/x"] = web.status(code)
+    with pytest.raises(SourceError, match=f"answered {code}") as caught:
+        fetch(server.url("/x"), folder=None, cache=cache)
+    assert caught.value.transient is transient
+    assert server.asked["/x"] == 1
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_server_that_is_busy_is_asked_again(
+    server: web.Server, cache: ContentCache, code: int
+) -> None:
+    server.pages["/x"] = web.in_turn(web.status(code), web.status(code), web.content(DATA))
+    assert fetch(server.url("/x"), folder=None, cache=cache).sha256 == DATA_HASH
+    assert server.asked["/x"] == 3
+
+
+def test_a_server_that_stays_busy_may_be_better_later(
+    server: web.Server, cache: ContentCache
+) -> None:
+    server.pages["/x"] = web.status(503)
+    with pytest.raises(SourceError, match="503") as caught:
+        fetch(server.url("/x"), folder=None, cache=cache)
+    assert caught.value.transient
+
+
+def test_a_connection_that_breaks_half_way(server: web.Server, cache: ContentCache) -> None:
+    server.pages["/x"] = web.in_turn(web.broken_off(DATA), web.content(DATA))
+    with pytest.raises(SourceError, match="cannot be fetched") as caught:
+        fetch(server.url("/x"), folder=None, cache=cache)
+    assert caught.value.transient
+    assert left_behind(cache) == []
+    assert fetch(server.url("/x"), folder=None, cache=cache).sha256 == DATA_HASH
+
+
+def test_a_server_that_stalls(
+    server: web.Server, cache: ContentCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "READ_TIMEOUT_S", 0.2)
+    server.pages["/x"] = web.stalled(server, DATA)
+    with pytest.raises(SourceError, match="timed out") as caught:
+        fetch(server.url("/x"), folder=None, cache=cache)
+    assert caught.value.transient
+    assert left_behind(cache) == []
+
+
+def test_nobody_listens(server: web.Server, cache: ContentCache) -> None:
+    with web.serve() as gone:
+        port = gone.server_port
+    with pytest.raises(SourceError, match="refused") as caught:
+        fetch(f"https://localhost:{port}/x", folder=None, cache=cache)
+    assert caught.value.transient
+
+
+def test_a_certificate_of_a_stranger(cache: ContentCache, server: web.Server) -> None:
+    with web.serve(trustme.CA()) as stranger:
+        stranger.pages["/x"] = web.content(DATA)
+        with pytest.raises(SourceError, match="certificate"):
+            fetch(stranger.url("/x"), folder=None, cache=cache)
+
+
+def test_redirects_are_followed_within_https(server: web.Server, cache: ContentCache) -> None:
+    server.pages["/x"] = web.redirect(server.url("/y"))
+    server.pages["/y"] = web.redirect("/scene.nc")
+    assert fetch(server.url("/x"), folder=None, cache=cache).sha256 == DATA_HASH
+
+
+def test_a_redirect_to_http_is_refused_and_not_followed(
+    server: web.Server, cache: ContentCache
+) -> None:
+    with web.serve() as plain:
+        plain.pages["/x"] = web.content(DATA)
+        server.pages["/x"] = web.redirect(plain.url("/x?token=secret"))
+        with pytest.raises(SourceError, match="without https") as caught:
+            fetch(server.url("/x"), folder=None, cache=cache)
+        assert not caught.value.transient
+        assert not plain.asked, "not even asked: that would show the address to everybody"
+
+
+def test_a_redirect_in_circles(server: web.Server, cache: ContentCache) -> None:
+    server.pages["/x"] = web.redirect("/x")
+    with pytest.raises(SourceError, match="redirects"):
+        fetch(server.url("/x"), folder=None, cache=cache)
+
+
+# --- wheels -------------------------------------------------------------------------------------
+
+FILES = {"tinydata/scene.nc": DATA, "tinydata/__init__.py": b""}
+WHEEL = "tinydata-1.0-py3-none-any.whl"
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    only_index(monkeypatch, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def test_a_member_of_a_wheel(index: Path, cache: ContentCache) -> None:
+    archive = sha256_of(make_wheel(index, files=FILES))
+    uri = f"pypi:{WHEEL}!/tinydata/scene.nc"
+    content = fetch(uri, folder=None, cache=cache, sha256=DATA_HASH, archive_sha256=archive)
+    assert content.path.read_bytes() == DATA
+    (index / WHEEL).unlink()
+    other = f"pypi:{WHEEL}!/tinydata/__init__.py"
+    assert fetch(other, folder=None, cache=cache).size == 0, "the wheel is kept, too"
+
+
+def test_a_wheel_that_lacks_the_member(index: Path, cache: ContentCache) -> None:
+    make_wheel(index, files=FILES)
+    with pytest.raises(SourceError, match="has no member 'tinydata/other.nc'"):
+        fetch(f"pypi:{WHEEL}!/tinydata/other.nc", folder=None, cache=cache)
+
+
+def test_a_wheel_with_another_hash(index: Path, cache: ContentCache) -> None:
+    make_wheel(index, files=FILES)
+    with pytest.raises(SourceError, match=f"{WHEEL} has sha256 .*, expected {OTHER_HASH}"):
+        fetch(
+            f"pypi:{WHEEL}!/tinydata/scene.nc", folder=None, cache=cache, archive_sha256=OTHER_HASH
+        )
+    assert left_behind(cache) == []
+
+
+def test_a_member_with_another_hash(index: Path, cache: ContentCache) -> None:
+    make_wheel(index, files=FILES)
+    with pytest.raises(SourceError, match=f"scene.nc of {WHEEL} has sha256 {DATA_HASH}"):
+        fetch(f"pypi:{WHEEL}!/tinydata/scene.nc", folder=None, cache=cache, sha256=OTHER_HASH)
+
+
+def test_a_wheel_that_the_index_does_not_have(index: Path, cache: ContentCache) -> None:
+    make_wheel(index, version="2.0")
+    with pytest.raises(SourceError, match=f"{WHEEL} cannot be fetched: No matching") as caught:
+        fetch(f"pypi:{WHEEL}!/tinydata/scene.nc", folder=None, cache=cache)
+    assert "pip config list" in caught.value.hint
+
+
+def test_a_wheel_that_is_no_archive(index: Path, cache: ContentCache) -> None:
+    archive = make_wheel(index, files=FILES)
+    fetch(f"pypi:{WHEEL}!/tinydata/scene.nc", folder=None, cache=cache)
+    data = archive.read_bytes()
+    damaged = cache.add([data.replace(DATA[:50], DATA[:49] + b"!")], expected=None, what="wheel")
+    with pytest.raises(SourceError, match="Bad CRC-32"):
+        fetch(
+            f"pypi:{WHEEL}!/tinydata/scene.nc", folder=None, cache=cache,
+            archive_sha256=damaged.sha256,
+        )  # fmt: skip
+    assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["py2.py3-none-any", "cp39-cp39-manylinux_2_17_aarch64", "cp310-abi3-macosx_11_0_arm64"],
+)
+def test_wheels_for_other_machines_are_data_like_any_other(
+    index: Path, cache: ContentCache, tag: str
+) -> None:
+    wheel = make_wheel(index, tag=tag, files=FILES)
+    uri = f"pypi:{wheel.name}!/tinydata/scene.nc"
+    assert fetch(uri, folder=None, cache=cache).sha256 == DATA_HASH
