@@ -19,6 +19,7 @@ from rpac_ci.formats.timeline import timeline
 from rpac_ci.history import Entry, History, run_folder
 from rpac_ci.jobs import Keys, content_key
 from rpac_ci.pipeline import Pipeline
+from rpac_ci.quantities import count
 from rpac_ci.records import RunRecord, Verdict, build
 from rpac_ci.run import fold
 from rpac_ci.verdict import judge
@@ -130,9 +131,8 @@ def _source(workspace: Workspace, pipeline: Pipeline, archive: str) -> dict[str,
 def _subject(record: RunRecord) -> str:
     assert record.verdict is not None
     around = record.circumstances
-    return (
-        f"{record.experiment}: {record.verdict.outcome} ({around.cloud}, {len(around.nodes)} nodes)"
-    )
+    where = f"{around.cloud}, {count(len(around.nodes), 'node')}"
+    return f"{record.experiment}: {record.verdict.outcome} ({where})"
 
 
 def _trailers(record: RunRecord) -> list[tuple[str, str]]:

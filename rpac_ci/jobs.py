@@ -195,6 +195,11 @@ class Keys:
         return f"{self.attempt_folder}engine.json"
 
     @property
+    def phase(self) -> str:
+        """What main is at, for people who watch."""
+        return f"{self.attempt_folder}phase.json"
+
+    @property
     def heartbeat(self) -> str:
         """Rewritten by main while it lives."""
         return f"{self.attempt_folder}heartbeat.json"

@@ -53,6 +53,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def count(number: int, noun: str) -> str:
+    """1, node -> `1 node`; 2, node -> `2 nodes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_bytes(size: int) -> str:
     """1536 -> `1.5 KiB`."""
     value = float(size)

@@ -212,6 +212,8 @@ class Steps:
         observed = self._cloud.observe(self.spec(), submitted)
         result = self._storage.get_json(self._keys.result)
         if observed.state in (JobState.RUNNING, JobState.PENDING):
+            phase = self._storage.get_json(self._keys.phase)
+            self._tell("moving", phase["name"] if phase else "nodes are starting")
             return None
         if result is None:
             said = self._cloud.node_log(self.spec(), 0).strip().splitlines()

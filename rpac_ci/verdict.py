@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from rpac_ci.errors import ExitCode
 from rpac_ci.experiments import METRICS_FILE, FileRule, MetricRule
 from rpac_ci.pipeline import Level, Pipeline, science
+from rpac_ci.quantities import count
 from rpac_ci.records import (
     Agreement,
     Check,
@@ -261,7 +262,7 @@ def _describe(reference: Reference) -> str:
         case ReferenceKind.EXPECT:
             return "values declared in the experiment"
         case ReferenceKind.ACCEPTED:
-            return f"{len(reference.runs)} accepted runs"
+            return count(len(reference.runs), "accepted run")
         case ReferenceKind.NONE:
             return "none"
 

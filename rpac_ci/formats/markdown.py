@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from rpac_ci.pipeline import Pipeline
-from rpac_ci.quantities import format_bytes, format_duration
+from rpac_ci.quantities import count, format_bytes, format_duration
 from rpac_ci.records import Agreement, Check, ReferenceKind, RunRecord, Status, summary
 
 MARK = {
@@ -58,7 +58,7 @@ def _head(record: RunRecord) -> str:
         (
             "Where",
             text(
-                f"{around.cloud}, {len(around.nodes)} nodes, engine {record.identity.engine.name}"
+                f"{around.cloud}, {count(len(around.nodes), 'node')}, engine {record.identity.engine.name}"
             ),
         ),
         ("Pipeline", f"`{record.identity.pipeline}`"),

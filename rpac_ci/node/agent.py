@@ -406,6 +406,7 @@ class _Node:
     def _phase(self, name: str) -> Iterator[None]:
         """Notes how long a block took, by the node's own clock, also when it fails."""
         start = time.monotonic()
+        self.storage.put(self.keys.phase, canonical_json({"name": name}))
         try:
             yield
         finally:

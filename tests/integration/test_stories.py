@@ -44,7 +44,7 @@ def test_one_command_runs_judges_and_commits(
     )
     assert f"report  {folder.relative_to(repository)}/report.md" in answer.out
     message = git(repository, "log", "-1", "--format=%B")
-    assert message.splitlines()[0] == "quick: reproduced: identical (local, 1 nodes)"
+    assert message.splitlines()[0] == "quick: reproduced: identical (local, 1 node)"
     assert f"Rpac-Run: {record['run']}" in message
     assert "Rpac-Verdict: reproduced: identical" in message
     assert git(repository, "rev-parse", "HEAD^") == before
@@ -248,7 +248,7 @@ def test_accepted_runs_become_the_reference(
     assert rpac("accept", first).code == 0
     answer = rpac("reproduce", "quick")
     assert "reproduced: identical" in answer.out
-    assert rpac.last()["verdict"]["reference"] == "1 accepted runs"
+    assert rpac.last()["verdict"]["reference"] == "1 accepted run"
     refused = rpac("accept", "20000101T000000Z-00000000")
     assert refused.code == 6
 

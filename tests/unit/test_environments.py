@@ -1,0 +1,187 @@
+"""Environments: built once from a lock, by whoever comes first, and never half."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rpac_ci import environments
+from rpac_ci.environments import EnvironmentInfo, ensure
+from rpac_ci.errors import EnvironmentBuildError
+from tests.conftest import ROOT
+from tests.standins.wheels import make_wheel, only_index, sha256_of
+
+BUILD = """\
+import json, pathlib, sys
+from rpac_ci.environments import ensure
+info = ensure(sys.argv[1].encode(), python=None, cache=pathlib.Path(sys.argv[2]))
+print(json.dumps([str(info.path), info.packages]))
+"""
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole package index; uv keeps its downloads beside it."""
+    only_index(monkeypatch, tmp_path / "index")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def lock_of(wheel: Path, sha256: str | None = None) -> bytes:
+    name, version = wheel.name.split("-")[:2]
+    return f"{name}=={version} --hash=sha256:{sha256 or sha256_of(wheel)}\n".encode()
+
+
+def python_in(info: EnvironmentInfo, code: str) -> str:
+    """What the environment's python prints."""
+    argv = [str(info.interpreter), "-I", "-c", code]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_an_empty_lock_is_an_environment_and_built_once(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ensure(b"", python=None, cache=cache)
+    assert first.path.is_relative_to(cache)
+    assert (first.python, first.packages) == (python_in(first, "import platform as p; print(p.python_version())"), {})
+
+    monkeypatch.setattr(environments, "_build", None)  # not to be called
+    assert ensure(b"", python=None, cache=cache) == first
+
+
+def test_a_locked_wheel_is_installed(index: Path, cache: Path) -> None:
+    wheel = make_wheel(index)
+    info = ensure(lock_of(wheel), python=None, cache=cache)
+    assert info.packages == {"tinydata": "1.0"}
+    assert python_in(info, "import tinydata; print(tinydata.ANSWER)") == "42"
+
+
+def test_a_lock_without_hashes_will_do(index: Path, cache: Path) -> None:
+    make_wheel(index)
+    make_wheel(index, version="2.0")
+    assert ensure(b"tinydata==1.0\n", python=None, cache=cache).packages == {"tinydata": "1.0"}
+
+
+def test_another_lock_is_another_environment(index: Path, cache: Path) -> None:
+    wheels = [make_wheel(index, version=version) for version in ("1.0", "2.0")]
+    infos = [ensure(lock_of(wheel), python=None, cache=cache) for wheel in wheels]
+    assert infos[0].path != infos[1].path
+    assert [info.packages["tinydata"] for info in infos] == ["1.0", "2.0"]
+
+
+def test_the_wanted_python_is_the_one_that_is_there(index: Path, cache: Path) -> None:
+    wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
+    info = ensure(b"", python=wanted, cache=cache)
+    assert info.python.startswith(wanted + ".")
+    assert info == ensure(b"", python=None, cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("lock", "said"),
+    [
+        ("tinydata==1.0 --hash=sha256:" + "0" * 64, ["cannot be installed", "Hash mismatch", "tinydata"]),
+        ("tinydata==3.0", ["cannot be installed", "tinydata==3.0"]),
+        ("absent-thing==1.0", ["cannot be installed", "absent-thing"]),
+        ("tinydata==1.0 --hash=sha256:{right}\nother==1.0", ["cannot be installed", "--hash"]),
+        ("this is no requirement", ["cannot be installed", "rpac-lock.txt"]),
+    ],
+)
+def test_a_lock_that_cannot_be_installed(
+    index: Path, cache: Path, lock: str, said: list[str]
+) -> None:
+    right = sha256_of(make_wheel(index))
+    make_wheel(index, name="other")
+    with pytest.raises(EnvironmentBuildError) as caught:
+        ensure(lock.replace("{right}", right).encode(), python=None, cache=cache)
+    assert [word for word in said if word not in caught.value.message] == []
+
+
+def test_a_python_that_is_not_here(index: Path, cache: Path) -> None:
+    with pytest.raises(EnvironmentBuildError, match=r"no Python 3\.99 here"):
+        ensure(b"", python="3.99", cache=cache)
+
+
+def test_after_a_failure_the_next_try_starts_afresh(index: Path, cache: Path) -> None:
+    with pytest.raises(EnvironmentBuildError):
+        ensure(b"tinydata==1.0\n", python=None, cache=cache)
+    make_wheel(index)
+    assert ensure(b"tinydata==1.0\n", python=None, cache=cache).packages == {"tinydata": "1.0"}
+
+
+@pytest.mark.parametrize("damage", ["no marker", "half a marker", "no interpreter"])
+def test_what_was_left_half_is_built_again(index: Path, cache: Path, damage: str) -> None:
+    wheel = make_wheel(index)
+    info = ensure(lock_of(wheel), python=None, cache=cache)
+    shutil.rmtree(info.path / "lib")
+    marker = next(info.path.glob(".rpac-complete*"))
+    match damage:
+        case "no marker":
+            marker.unlink()
+        case "half a marker":
+            marker.write_text(marker.read_text()[:20])
+        case "no interpreter":
+            info.interpreter.unlink()
+    assert ensure(lock_of(wheel), python=None, cache=cache) == info
+    assert python_in(info, "import tinydata; print(tinydata.ANSWER)") == "42"
+
+
+def test_two_processes_share_one_build(index: Path, cache: Path) -> None:
+    lock = lock_of(make_wheel(index)).decode()
+    builders = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILD, lock, str(cache)],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    (first, _), (second, _) = [builder.communicate(timeout=60) for builder in builders]
+    assert first == second
+    path, packages = json.loads(first)
+    assert packages == {"tinydata": "1.0"}
+    info = ensure(lock.encode(), python=None, cache=cache)
+    assert str(info.path) == path
+    assert [folder for folder in (cache / "environments").iterdir() if folder.is_dir()] == [info.path]
+    assert python_in(info, "import tinydata; print(tinydata.ANSWER)") == "42"
+
+
+def test_pips_environment_variables_go_before_its_files(
+    index: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    config = tmp_path / "pip.conf"
+    config.write_text(f"[global]\nfind-links = {tmp_path / 'empty'}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    info = ensure(lock_of(make_wheel(index)), python=None, cache=cache)
+    assert info.packages == {"tinydata": "1.0"}
+
+
+def test_pips_files_are_read(
+    index: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "pip.conf"
+    config.write_text(f"[global]\nno-index = true\nfind-links =\n    {tmp_path}\n    {index}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    info = ensure(lock_of(make_wheel(index)), python=None, cache=cache)
+    assert info.packages == {"tinydata": "1.0"}
+
+
+def test_what_was_set_for_uv_itself_stays(
+    index: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+    info = ensure(lock_of(make_wheel(index)), python=None, cache=cache)
+    assert info.packages == {"tinydata": "1.0"}
