@@ -10,7 +10,7 @@ The same core for programs and notebooks:
 
     import rpac_ci
 
-    result = rpac_ci.reproduce("eddy-census", overrides=["nodes=2"])
+    result = rpac_ci.reproduce("eddy-census", {"nodes": 2})
     print(result.verdict.outcome, result.record.outcome.metrics)
 """
 
@@ -22,10 +22,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rpac_ci.api import (
+        Acceptance,
+        Advanced,
         Conclusion,
         Plan,
+        Problem,
+        Progress,
         RpacError,
         RunRecord,
+        Swept,
         Verdict,
         accept,
         advance,
@@ -40,10 +45,15 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Acceptance",
+    "Advanced",
     "Conclusion",
     "Plan",
+    "Problem",
+    "Progress",
     "RpacError",
     "RunRecord",
+    "Swept",
     "Verdict",
     "__version__",
     "accept",

@@ -7,16 +7,18 @@ advice when it cannot do what was asked, and prints nothing.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rpac_ci import __version__, experiments
+from rpac_ci import experiments, open_runs
 from rpac_ci.canonical import Json, readable_json
 from rpac_ci.conclude import Conclusion, conclude
-from rpac_ci.driver import Notify, RunDriver
+from rpac_ci.driver import Notify, Progress, RunDriver
 from rpac_ci.errors import (
+    CancelledError,
     CommandError,
     ExperimentError,
     HistoryError,
@@ -25,20 +27,26 @@ from rpac_ci.errors import (
     RunNotFoundError,
     SourceError,
 )
-from rpac_ci.events import EventLog, Kind, is_gone
-from rpac_ci.history import REPORTS, Entry, History, RunPath
-from rpac_ci.jobs import Keys, RunId, Waits, content_key
+from rpac_ci.jobs import Keys, Waits
+from rpac_ci.open_runs import Advanced, Swept
 from rpac_ci.planning import Plan, make_plan, parse_record, read_record
-from rpac_ci.records import RunRecord, Status, Verdict
-from rpac_ci.run import Conclude, Over, Step, Take, Wait, fold, new_run_id
-from rpac_ci.steps import archive_digest, read_log
+from rpac_ci.records import OutputFile, RunRecord, Status, Verdict
+from rpac_ci.reproduction_log import REPORTS, Entry, ReproductionLog, RunPath
+from rpac_ci.steps import read_log
 from rpac_ci.workspace import Workspace
 
+PATIENT_INTERRUPTS = 3
+
 __all__ = [
+    "Acceptance",
+    "Advanced",
     "Conclusion",
     "Plan",
+    "Problem",
+    "Progress",
     "RpacError",
     "RunRecord",
+    "Swept",
     "Verdict",
     "accept",
     "advance",
@@ -95,7 +103,7 @@ def _experiment_files(path: Path) -> list[Path]:
 
 def plan(
     target: str,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, object] = (),
     *,
     repository: Path | str = ".",
     allow_dirty: bool = False,
@@ -105,16 +113,26 @@ def plan(
 
     Args:
         target: `<experiment>`, or `<experiment>@<run>` for a past run.
-        overrides: `key=value` changes, for example `["nodes=4", "args.trees=300"]`.
+        overrides: changes, `["nodes=4", "args.trees=300"]` or `{"nodes": 4, "args.trees": 300}`.
         repository: a folder in it.
         allow_dirty: accept uncommitted changes in the experiment's files.
     """
-    return make_plan(Workspace.open(repository), target, overrides, allow_dirty=allow_dirty)
+    workspace = Workspace.open(repository)
+    return make_plan(workspace, target, _words(overrides), allow_dirty=allow_dirty)
+
+
+def _words(overrides: Sequence[str] | Mapping[str, object]) -> list[str]:
+    if isinstance(overrides, Mapping):
+        return [
+            f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+            for key, value in overrides.items()
+        ]
+    return list(overrides)
 
 
 def reproduce(
     target: str,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, object] = (),
     *,
     repository: Path | str = ".",
     allow_dirty: bool = False,
@@ -127,11 +145,11 @@ def reproduce(
     Run an experiment or a past run, judge it, and add it to the log.
 
     Ctrl-C (KeyboardInterrupt) asks the nodes to stop; the run is then released and recorded as
-    cancelled, and this function returns as usual.
+    cancelled, and this function returns as usual. Only the fourth one leaves at once.
 
     Args:
         target: `<experiment>`, or `<experiment>@<run>` for a past run, exactly.
-        overrides: `key=value` changes on top.
+        overrides: changes on top, as for `plan`.
         repository: a folder in it.
         allow_dirty: accept uncommitted changes; the difference is kept with the run.
         commit: also commit the report to the current branch; the log always gets it.
@@ -141,46 +159,28 @@ def reproduce(
 
     Returns:
         The verdict, the record, and where the report is.
+
+    Raises:
+        RpacError: nothing was run, or the run could not be recorded; the message says which, and
+            how to go on.
     """
     workspace = Workspace.open(repository)
-    planned = make_plan(workspace, target, overrides, allow_dirty=allow_dirty)
-    words = " ".join(["reproduce", str(planned.target), *overrides])
+    changes = _words(overrides)
+    planned = make_plan(workspace, target, changes, allow_dirty=allow_dirty)
+    words = " ".join(["reproduce", str(planned.target), *changes])
     request: dict[str, Json] = {"via": via, "actor": None, "words": words}
-    run = start(workspace, planned, request=request, commit=commit, waits=waits)
-    driver = RunDriver(workspace, run, notify=notify)
-    _drive_attached(driver)
-    return conclude(workspace, run)
-
-
-def start(
-    workspace: Workspace,
-    planned: Plan,
-    *,
-    request: dict[str, Json],
-    commit: bool = True,
-    waits: Waits | None = None,
-) -> RunId:
-    """Make a run of a plan: from here on any driver can take it to its end."""
-    storage, run = workspace.storage, new_run_id()
-    keys, archive = Keys(run), planned.source.archive()
-    storage.put(keys.open, b"")  # first, so that whatever happens next is found
-    storage.put(content_key(archive_digest(archive)), archive)
-    storage.put(keys.pipeline, planned.pipeline.to_bytes())
-    if planned.source.diff is not None:
-        storage.put(keys.diff, planned.source.diff)
-    created: dict[str, Json] = {
-        "pipeline": planned.pipeline.digest,
-        "source_archive": archive_digest(archive),
-        "folder": planned.folder,
-        "requested": request,
-        "rpac": __version__,
-        "reference": planned.reference.to_json(),
-        "commit": commit,
-    }
-    if waits:
-        created["waits"] = {name: getattr(waits, name) for name in Waits.__dataclass_fields__}
-    EventLog(storage, run).append(Kind.CREATED, created, after=0)
-    return run
+    run = open_runs.start(workspace, planned, request=request, commit=commit, waits=waits)
+    try:
+        _drive_attached(RunDriver(workspace, run, notify=notify))
+        return conclude(workspace, run)
+    except KeyboardInterrupt:
+        raise CancelledError(
+            "interrupted before the run was released and recorded",
+            hint=f"it stays open; take it to its end with: rpac advance {run}",
+        ) from None
+    except HistoryError as exc:
+        exc.hint = f"{exc.hint}; then rpac advance {run}".removeprefix("; ")
+        raise
 
 
 def _drive_attached(driver: RunDriver) -> None:
@@ -191,20 +191,11 @@ def _drive_attached(driver: RunDriver) -> None:
             driver.drive()
         except KeyboardInterrupt:
             interrupts += 1
-            if interrupts > 3:
+            if interrupts > PATIENT_INTERRUPTS:
                 raise
             driver.cancel("interrupted (Ctrl-C)")
         else:
             return
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advanced:
-    """What became of one open run."""
-
-    run: str
-    status: str
-    conclusion: Conclusion | None = None
 
 
 def advance(
@@ -217,59 +208,19 @@ def advance(
         run: one open run; every open run when None. Runs that a live driver holds are left to it.
         repository: a folder in it.
         notify: called with `Progress` as the runs go on.
+
+    Raises:
+        RunNotFoundError: there is no such run.
     """
     workspace = Workspace.open(repository)
     if run is None:
-        return [_advance_one(workspace, name, notify) for name in open_runs(workspace)]
-    known = open_runs(workspace)
-    found = [name for name in known if name == run or name.startswith(run) or name.endswith(run)]
-    if len(found) == 1:
-        return [_advance_one(workspace, found[0], notify)]
-    if found:
-        raise RunNotFoundError(f"{run!r} means several open runs", hint=", ".join(found))
-    log = History(workspace.git)
+        return open_runs.advance_all(workspace, notify)
+    if found := open_runs.locate(workspace, run):
+        return [open_runs.advance(workspace, found, notify)]
+    log = ReproductionLog(workspace.git)
     record = read_record(log, log.find(run))
     outcome = record.verdict.outcome if record.verdict else record.outcome.status
     return [Advanced(run=record.run, status=f"over already: {outcome}")]
-
-
-def open_runs(workspace: Workspace) -> list[str]:
-    """Runs that are not committed yet, oldest first."""
-    return list(workspace.storage.names("open/"))
-
-
-def _advance_one(workspace: Workspace, run: str, notify: Notify | None) -> Advanced:
-    if not EventLog(workspace.storage, run).read():
-        _forget(workspace, run)
-        return Advanced(run=run, status="never started, forgotten")
-    driver = RunDriver(workspace, run, notify=notify)
-    while True:
-        match driver.advance():
-            case Wait(step):
-                return Advanced(run=run, status=f"another driver is at {step}")
-            case Conclude() | Over():
-                conclusion = conclude(workspace, run)
-                status = conclusion.verdict.outcome
-                return Advanced(run=run, status=status, conclusion=conclusion)
-            case Take(Step.WATCH):
-                time.sleep(0.2)
-            case Take():
-                pass
-
-
-def _forget(workspace: Workspace, run: str) -> None:
-    """A run whose driver died before its first event: nothing was done yet."""
-    storage, keys = workspace.storage, Keys(run)
-    storage.delete(*(entry.key for entry in storage.list(keys.control)), keys.open)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
-    """Something a run had left, and what was done about it."""
-
-    run: str
-    what: str
-    action: str
 
 
 def sweep(*, repository: Path | str = ".", dry_run: bool = False) -> list[Swept]:
@@ -282,32 +233,7 @@ def sweep(*, repository: Path | str = ".", dry_run: bool = False) -> list[Swept]
         repository: a folder in it.
         dry_run: only tell.
     """
-    from rpac_ci import clouds
-
-    workspace = Workspace.open(repository)
-    cloud = clouds.load("local", workspace)
-    still_open = set(open_runs(workspace))
-    swept = []
-    for left in cloud.leftovers():
-        if left.run in still_open:
-            action = f"kept: the run is open, rpac advance {left.run} ends it"
-        else:
-            action = "found" if dry_run else "removed"
-            if not dry_run:
-                cloud.discard(left)
-        swept.append(Swept(run=left.run, what=f"{left.kind} {left.name}", action=action))
-    for run in sorted(still_open):
-        if not any(item.run == run for item in swept):
-            state = _liveness(workspace, run)
-            swept.append(Swept(run=run, what=f"open run, {state}", action=f"rpac advance {run}"))
-    return swept
-
-
-def _liveness(workspace: Workspace, run: str) -> str:
-    state = fold(EventLog(workspace.storage, run).read())
-    if state.claim and not is_gone(state.claim.body["driver"]):
-        return "its driver may be at work"
-    return "no driver is at it"
+    return open_runs.sweep(Workspace.open(repository), dry_run=dry_run)
 
 
 def history(
@@ -321,8 +247,11 @@ def history(
         repository: a folder in it.
         last: at most so many.
     """
-    log = History(Workspace.open(repository).git)
+    workspace = Workspace.open(repository)
+    log = ReproductionLog(workspace.git)
     paths = log.runs(experiment)[::-1][:last]
+    if experiment and not paths:
+        experiments.locate(workspace.experiments, experiment)  # or say which names there are
     ordered = sorted(paths)  # git reads objects fastest in the order they were written
     records = [
         parse_record(raw, path.run) for path, raw in zip(ordered, log.records(ordered), strict=True)
@@ -332,12 +261,12 @@ def history(
 
 def show(run: str, *, repository: Path | str = ".") -> tuple[RunRecord, str]:
     """The record of a run and the Markdown of its report."""
-    log = History(Workspace.open(repository).git)
+    log = ReproductionLog(Workspace.open(repository).git)
     path = _find_run(log, run)
     return read_record(log, path), log.read(path, "report.md").decode()
 
 
-def _find_run(log: History, run: str) -> RunPath:
+def _find_run(log: ReproductionLog, run: str) -> RunPath:
     experiment, _, name = run.rpartition("@")
     return log.find(name, experiment or None)
 
@@ -359,31 +288,44 @@ def fetch(
     Raises:
         SourceError: the store does not hold them (any more), or they are damaged.
     """
-    import hashlib
-
     workspace = Workspace.open(repository)
-    log = History(workspace.git)
-    record = read_record(log, _find_run(log, run))
-    folder = Path(destination) if destination is not None else Path(record.run)
-    keys, written = Keys(record.run), []
-    for output in record.outcome.outputs:
-        path = folder / output.path
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise SourceError(f"the output {output.path} would leave {folder}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not workspace.storage.get_file(f"{keys.outputs}{output.sha256}", path):
+    log = ReproductionLog(workspace.git)
+    where = _find_run(log, run)
+    record = read_record(log, where)
+    folder = Path(destination) if destination is not None else Path(where.run)
+    return [_fetch_output(workspace, where, output, folder) for output in record.outcome.outputs]
+
+
+def _fetch_output(workspace: Workspace, run: RunPath, output: OutputFile, folder: Path) -> Path:
+    path = folder / output.path
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise SourceError(f"the output {output.path} would leave {folder}")
+    if path.exists():
+        if _sha256(path) == output.sha256:
+            return path
+        raise SourceError(
+            f"{path} is there already, with other content", hint="name another folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    incoming = path.with_name(f".{path.name}.incoming")
+    try:
+        key = f"{Keys(run.run).outputs}{output.sha256}"
+        if not workspace.storage.get_file(key, incoming):
             raise SourceError(
-                f"{output.path} of {record.run} is not in this repository's store",
+                f"{output.path} of {run.run} is not in this repository's store",
                 hint="fetch it where the run was made, or make it again: "
-                f"rpac reproduce {record.experiment}@{record.run}",
+                f"rpac reproduce {run.experiment}@{run.run}",
             )
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != output.sha256:
-            path.unlink()
+        if (found := _sha256(incoming)) != output.sha256:
             raise SourceError(f"{output.path} in the store has sha256 {found}, not {output.sha256}")
-        written.append(path)
-    return written
+        return incoming.replace(path)
+    finally:
+        incoming.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def logs(
@@ -432,15 +374,30 @@ def _find_logged(workspace: Workspace, run: str) -> str:
     return found[0]
 
 
-def accept(run: str, *, repository: Path | str = ".") -> Entry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """An accepted run: the file that says so, and why the branch was left alone, if it was."""
+
+    run: str
+    path: str
+    branch_commit: str | None
+    remark: str
+
+
+def accept(run: str, *, repository: Path | str = ".", commit: bool = True) -> Acceptance:
     """
     Accept a run as a reference for later ones.
+
+    Args:
+        run: its id, or an unambiguous part of it.
+        repository: a folder in it.
+        commit: also commit the acceptance to the current branch; the log always gets it.
 
     Raises:
         HistoryError: the run did not succeed, so there is nothing to accept.
     """
     workspace = Workspace.open(repository)
-    log = History(workspace.git)
+    log = ReproductionLog(workspace.git)
     path = _find_run(log, run)
     record = read_record(log, path)
     if record.outcome.status is not Status.SUCCEEDED:
@@ -465,5 +422,6 @@ def accept(run: str, *, repository: Path | str = ".") -> Entry:
         source={},
     )
     log.add(entry)
-    log.publish(entry)
-    return entry
+    branch, remark = log.publish(entry) if commit else (None, "left alone as asked")
+    file = f"{entry.folder}/{path.run}.json"
+    return Acceptance(run=path.run, path=file, branch_commit=branch, remark=remark)

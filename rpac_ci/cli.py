@@ -25,7 +25,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stand
 QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress, only the result.")
 DIRTY = click.option(
     "--allow-dirty", is_flag=True,
-    help="Accept uncommitted changes in the experiment's files; the difference is recorded.",
+    help="Accept uncommitted changes and new files of the experiment; they are recorded.",
 )  # fmt: skip
 EXIT_CODES = """\b
 Exit codes: 0 reproduced, compared or baseline; 1 not reproduced; 2 invalid input; 3 the command
@@ -246,12 +246,20 @@ def fetch(run: str, destination: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("run", metavar="RUN")
-def accept(run: str) -> None:
+@click.option("--no-commit", is_flag=True, help="Leave the current branch alone.")
+@JSON
+def accept(run: str, no_commit: bool, as_json: bool) -> None:
     """Accept a run as a reference for later ones."""
     from rpac_ci import api
 
-    entry = api.accept(run)
-    click.echo(f"{entry.subject}: {entry.folder}/{next(iter(entry.files))}")
+    accepted = api.accept(run, commit=not no_commit)
+    if as_json:
+        names = ("run", "path", "branch_commit", "remark")
+        _print_json({name: getattr(accepted, name) for name in names})
+        return
+    click.echo(f"accepted {accepted.run}: {accepted.path}")
+    if accepted.remark:
+        click.echo(f"in the log only: {accepted.remark}")
 
 
 @cli.command()
@@ -274,6 +282,8 @@ def advance(run: str | None, every: bool, quiet: bool, as_json: bool) -> int:
     if not advanced and not as_json:
         click.echo("no open runs")
     ends = [item.conclusion.verdict.exit_code for item in advanced if item.conclusion]
+    if any(item.error for item in advanced):
+        return int(ExitCode.COULD_NOT_RUN)
     return ends[0] if run and ends else 0
 
 

@@ -16,11 +16,11 @@ from rpac_ci.driver import read_pipeline
 from rpac_ci.events import EventLog, Kind
 from rpac_ci.formats.markdown import TIMELINE, report
 from rpac_ci.formats.timeline import timeline
-from rpac_ci.history import Entry, History, run_folder
 from rpac_ci.jobs import Keys, content_key
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count
 from rpac_ci.records import RunRecord, Verdict, build
+from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
 from rpac_ci.run import fold
 from rpac_ci.verdict import judge
 from rpac_ci.workspace import Workspace
@@ -58,7 +58,7 @@ def conclude(workspace: Workspace, run: str) -> Conclusion:
     verdict = judge(pipeline, record)
     record = record.model_copy(update={"verdict": verdict})
     entry = _entry(workspace, record, pipeline, state.created)
-    history = History(workspace.git)
+    history = ReproductionLog(workspace.git)
     log_commit = history.add(entry)
     branch_commit, remark = None, "left alone as asked"
     if state.created.get("commit", True):
@@ -116,9 +116,8 @@ def _figures(workspace: Workspace, record: RunRecord, *, room: int) -> dict[str,
 def _source(workspace: Workspace, pipeline: Pipeline, archive: str) -> dict[str, tuple[str, bytes]]:
     """The code itself, so that the log alone is enough to run it again."""
     data = workspace.storage.get(content_key(archive)) or b""
-    foreign = pipeline.source.git or pipeline.source.dirty
-    if not data or (foreign and len(data) > MAX_FOREIGN_SOURCE):
-        return {}
+    if not data or (pipeline.source.git and len(data) > MAX_FOREIGN_SOURCE):
+        return {}  # a pinned commit of another repository can be fetched again
     files = {}
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         for member in tar:

@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 
 from rpac_ci import yaml_io
 from rpac_ci.errors import HistoryError, RpacError, StorageError
-from rpac_ci.events import LEASE_S, Driver, Event, EventLog, Kind
+from rpac_ci.events import LEASE_S, Driver, EventLog, Kind
 from rpac_ci.jobs import Keys, Reason
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.run import MAX_TRIES, Conclude, Next, Over, RunState, Step, Take, Wait, fold, next_step
-from rpac_ci.steps import Steps, is_transient
+from rpac_ci.steps import Steps
 from rpac_ci.workspace import Workspace
 
 POLL_S = 0.2
@@ -61,11 +61,7 @@ class RunDriver:
         self._notify = notify or (lambda _: None)
         self._pipeline: Pipeline | None = None
         self._watching = False
-
-    @property
-    def events(self) -> list[Event]:
-        """The run's events so far."""
-        return self._log.read()
+        self._release_failed = ""
 
     def state(self) -> RunState:
         """The run's state, with a request to cancel folded in."""
@@ -103,26 +99,37 @@ class RunDriver:
                 pass
         return decision
 
-    def drive(self) -> RunState:
+    def drive(self, *, wait: bool = True) -> Next:
         """
         Advance until everything is released.
 
+        Args:
+            wait: for other drivers too; else return their `Wait`.
+
         Raises:
-            RpacError: the release itself failed several times; the run stays open for `sweep`.
+            RpacError: the store stays away, or the release fails again and again; the run stays
+                open and `rpac advance` goes on with it.
         """
+        failures = 0
         while True:
-            match self.advance():
+            try:
+                decision = self.advance()
+                failures = failures + 1 if self._release_failed else 0
+                problem = self._release_failed
+            except StorageError as exc:
+                decision, problem, failures = None, exc.message, failures + 1
+            if failures >= MAX_TRIES:
+                hint = f"the run stays open; go on with it later: rpac advance {self._run}"
+                raise StorageError(problem, hint=hint)
+            match decision:
                 case Conclude() | Over():
-                    return self.state()
-                case Take(Step.RELEASE):
-                    state = self.state()
-                    if state.tries.get(Step.RELEASE, 0) >= MAX_TRIES and state.failure:
-                        raise StorageError(
-                            f"{self._run} could not be released: {state.failure.message}",
-                            hint=f"try again later: rpac advance {self._run}",
-                        )
+                    return decision
+                case Wait() if not wait:
+                    return decision
                 case Take(Step.WATCH) | Wait():
                     time.sleep(POLL_S)
+                case None:
+                    time.sleep(failures)
                 case Take():
                     pass
 
@@ -142,23 +149,30 @@ class RunDriver:
         if not self._log.append(Kind.CLAIM, claim, after=state.number):
             return
         self._tell(step, "started")
+        self._release_failed = ""
         try:
             with self._log.lease(self._me):
                 result = self._steps(state, step).take(step)
-        except RpacError as exc:
-            message = self._workspace.public(exc.message)
-            failure = {
-                "step": step.value, "message": message, "hint": exc.hint,
-                "transient": is_transient(exc) or step is Step.RELEASE,
-            }  # fmt: skip
-            self._write(Kind.FAILED, failure)
-            self._tell(step, "failed", message)
-        else:
             self._write(Kind.DONE, {"step": step.value, "result": result})
+        except Exception as exc:  # noqa: BLE001 - a run must be able to end, whatever happens
+            self._fail(step, exc)
+        else:
             self._tell(step, "done")
+
+    def _fail(self, step: Step, exc: Exception) -> None:
+        error = exc
+        if not isinstance(error, RpacError):
+            error = RpacError(f"internal error, {type(exc).__name__}: {exc}")
+        transient = error.transient or step is Step.RELEASE  # a release is never given up
+        failure = {"step": step.value, "message": error.message, "hint": error.hint,
+                   "transient": transient}  # fmt: skip
+        self._write(Kind.FAILED, failure)
+        self._release_failed = error.message if step is Step.RELEASE else ""
+        self._tell(step, "failed", self._workspace.public(error.message))
 
     def _write(self, kind: Kind, body: dict[str, Any]) -> None:
         """Append to what we claimed; if somebody else has the claim by now, drop the result."""
+        body = _clean(body, self._workspace.public)
         while True:
             state = fold(self._log.read())
             mine = state.claim and state.claim.body["driver"]["nonce"] == self._me.nonce
@@ -184,6 +198,7 @@ class RunDriver:
             }
         if ended is not None:
             body = {"step": Step.WATCH.value, "result": ended}
+            body = _clean(body, self._workspace.public)
             self._log.append(Kind.DONE, body, after=state.number)
             self._tell(Step.WATCH, "done", ended["reason"])
 
@@ -204,3 +219,14 @@ class RunDriver:
 
     def _tell(self, step: Step, status: str, detail: str = "") -> None:
         self._notify(Progress(run=self._run, step=step.value, status=status, detail=detail))
+
+
+def _clean(value: Any, public: Callable[[str], str]) -> Any:
+    """Events become records: what they say must be fit to be read by anybody."""
+    if isinstance(value, str):
+        return public(value)
+    if isinstance(value, dict):
+        return {key: _clean(item, public) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item, public) for item in value]
+    return value

@@ -12,18 +12,24 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
-import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rpac_ci import processes
 from rpac_ci.errors import EnvironmentBuildError
 
 BUILD_TIMEOUT_S = 1800.0
 _COMPLETE = ".rpac-complete.json"
+# what uv may know of our environment: no credentials of clouds or services
+_ALLOWED = re.compile(
+    r"PATH|HOME|LANG|LC_.*|TMPDIR|XDG_.*|PIP_.*|UV_.*|SSL_.*|.*_proxy", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +46,9 @@ class EnvironmentInfo:
         return self.path / "bin" / "python"
 
 
-def ensure(lock: bytes, *, python: str | None, cache: Path) -> EnvironmentInfo:
+def ensure(
+    lock: bytes, *, python: str | None, cache: Path, stop: threading.Event | None = None
+) -> EnvironmentInfo:
     """
     The environment for a lock; built when the cache does not hold it yet.
 
@@ -48,23 +56,30 @@ def ensure(lock: bytes, *, python: str | None, cache: Path) -> EnvironmentInfo:
         lock: the lock file's bytes; requirements with exact versions, better with hashes.
         python: wanted version such as `3.11`; None means the one that runs rpac.
         cache: folder of the user's cache.
+        stop: set it to give the build up.
 
     Raises:
-        EnvironmentBuildError: no such interpreter, or uv could not install the lock.
+        EnvironmentBuildError: no such interpreter, uv could not install the lock, or `stop`.
     """
     wanted = python or f"{sys.version_info.major}.{sys.version_info.minor}"
     identity = json.dumps([hashlib.sha256(lock).hexdigest(), wanted, platform.platform()])
     folder = cache / "environments" / hashlib.sha256(identity.encode()).hexdigest()[:24]
-    with _lock(folder) as held:
-        return _read(folder) or _build(folder, lock, wanted, held)
+    with _lock(folder, stop) as held:
+        return _read(folder) or _build(folder, lock, wanted, _Uv(held, stop))
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[int]:
+def _lock(folder: Path, stop: threading.Event | None) -> Iterator[int]:
     """One builder at a time; the kernel frees the lock when all its holders have died."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if (stop or threading.Event()).wait(0.2):
+                    raise EnvironmentBuildError("the environment was given up") from None
         yield file.fileno()
 
 
@@ -77,68 +92,66 @@ def _read(folder: Path) -> EnvironmentInfo | None:
     return info if info.interpreter.exists() else None
 
 
-def _build(folder: Path, lock: bytes, python: str, held: int) -> EnvironmentInfo:
+def _build(folder: Path, lock: bytes, python: str, uv: _Uv) -> EnvironmentInfo:
     shutil.rmtree(folder, ignore_errors=True)
-    _uv(["venv", "--quiet", "--python", python, str(folder)], held, f"no Python {python} here")
+    uv.run(["venv", "--quiet", "--python", python, str(folder)], f"no Python {python} here")
     requirements = folder / "rpac-lock.txt"
     requirements.write_bytes(lock)
     interpreter = str(folder / "bin" / "python")
     install = ["pip", "install", "--quiet", "--python", interpreter, "-r", str(requirements)]
+    install.append("--no-build")  # wheels only: building runs code that no hash of ours covers
     if b"--hash" in lock:
         # with every hash given it does not matter which index answers
         install += ["--require-hashes", "--index-strategy", "unsafe-best-match"]
-    _uv(install, held, "the lock cannot be installed")
+    uv.run(install, "the lock cannot be installed")
     probe = (
         "import importlib.metadata as m, json, platform;"
         "print(json.dumps({'python': platform.python_version(),"
         "'packages': {d.metadata['Name']: d.version for d in m.distributions()}}))"
     )
-    out = subprocess.run(
-        [interpreter, "-I", "-c", probe], capture_output=True, check=True, timeout=60
-    )
-    facts = json.loads(out.stdout)
+    facts = json.loads(uv.call([interpreter, "-I", "-c", probe], "the environment does not start"))
     incoming = folder / (_COMPLETE + ".new")
     incoming.write_text(json.dumps(facts, sort_keys=True))
     incoming.replace(folder / _COMPLETE)
     return EnvironmentInfo(path=folder, python=facts["python"], packages=facts["packages"])
 
 
-def _uv(arguments: list[str], held: int, failure: str) -> None:
-    """Run uv, which holds the lock too: it may outlive us, and nobody must build beside it."""
-    from uv import find_uv_bin
+class _Uv:
+    """uv, which holds the lock too: it may outlive us, and nobody must build beside it."""
 
-    environment = {**os.environ, **_index_settings(), "NO_COLOR": "1"}
-    environment.pop("VIRTUAL_ENV", None)
-    try:
-        done = subprocess.run(
-            [find_uv_bin(), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=BUILD_TIMEOUT_S,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(held,),
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise EnvironmentBuildError(f"{failure}: no end within {BUILD_TIMEOUT_S:.0f} s") from exc
-    if done.returncode:
-        text = done.stderr.strip() or done.stdout.strip()
-        raise EnvironmentBuildError(f"{failure}:\n{text[-1500:]}")
+    def __init__(self, held: int, stop: threading.Event | None) -> None:
+        self._held = held
+        self._stop = stop
+        mine = {name: value for name, value in os.environ.items() if _ALLOWED.fullmatch(name)}
+        self._environment = {**mine, **_index_settings(), "NO_COLOR": "1"}
+
+    def run(self, arguments: list[str], failure: str) -> None:
+        """Run one uv command."""
+        from uv import find_uv_bin
+
+        self.call([find_uv_bin(), *arguments], failure)
+
+    def call(self, argv: list[str], failure: str) -> str:
+        """Run a command and return what it printed."""
+        try:
+            done = processes.run(
+                argv, timeout_s=BUILD_TIMEOUT_S, stop=self._stop, environment=self._environment,
+                pass_fds=(self._held,),
+            )  # fmt: skip
+        except (TimeoutError, processes.StoppedError, OSError) as exc:
+            raise EnvironmentBuildError(f"{failure}: {exc}") from exc
+        if done.code:
+            text = done.err.strip() or done.out.strip()
+            raise EnvironmentBuildError(f"{failure}:\n{text[-1500:]}")
+        return done.out
 
 
 def _index_settings() -> dict[str, str]:
     """What pip is configured for, in uv's words; what the user set for uv itself stays."""
+    argv = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
     try:
-        out = subprocess.run(
-            [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-            stdin=subprocess.DEVNULL,
-        ).stdout
-    except (subprocess.SubprocessError, OSError):
+        out = processes.run(argv, timeout_s=60).out
+    except (TimeoutError, OSError):
         return {}
     settings = {"UV_SYSTEM_CERTS": "1"}
     names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX",

@@ -24,6 +24,7 @@ class RpacError(Exception):
     """Base of every error that a user can do something about."""
 
     exit_code: ExitCode = ExitCode.INVALID_INPUT
+    transient = False  # whether the same thing may succeed later
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -71,14 +72,17 @@ class PipelineError(RpacError):
     """An experiment and its overrides do not make a pipeline."""
 
 
-class UnitMismatchError(RpacError):
-    """A metric has one name and two units."""
+class CancelledError(RpacError):
+    """A person interrupted the work."""
+
+    exit_code = ExitCode.CANCELLED
 
 
 class StorageError(RpacError):
-    """The object store cannot be read or written."""
+    """The object store cannot be read or written; a later try may succeed."""
 
     exit_code = ExitCode.COULD_NOT_RUN
+    transient = True
 
 
 class SourceError(RpacError):
@@ -109,12 +113,6 @@ class CapacityError(CloudError):
 
 class ProvisioningError(CloudError):
     """Machines were granted but could not be started."""
-
-
-class EngineError(RpacError):
-    """The engine's scheduler or workers did not come up."""
-
-    exit_code = ExitCode.COULD_NOT_RUN
 
 
 class HistoryError(RpacError):

@@ -8,6 +8,7 @@ store's clock, or at once when its driver was a process of this machine and is g
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -15,11 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-import psutil
-
+from rpac_ci import processes
 from rpac_ci.canonical import Json
 from rpac_ci.errors import StorageError
 from rpac_ci.jobs import Keys
@@ -61,13 +60,11 @@ class Driver:
     @classmethod
     def this(cls) -> Driver:
         """This process."""
-        process = psutil.Process()
+        pid = os.getpid()
         return cls(
-            nonce=secrets.token_hex(8),
-            host=_host(),
-            pid=process.pid,
-            started=round(process.create_time(), 2),
-        )
+            nonce=secrets.token_hex(8), host=processes.host(), pid=pid,
+            started=processes.started(pid) or 0.0,
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Json]:
         """As plain values."""
@@ -76,24 +73,9 @@ class Driver:
 
 def is_gone(claimant: dict[str, Any]) -> bool:
     """Whether a driver was a process of this machine and has ended; False when not known."""
-    if claimant.get("host") != _host():
+    if claimant.get("host") != processes.host():
         return False
-    try:
-        process = psutil.Process(claimant["pid"])
-        same = abs(process.create_time() - claimant["started"]) < 1
-        return not same or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
-
-
-def _host() -> str:
-    """This boot of this machine, without its name."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return f"boot-{psutil.boot_time():.0f}"
+    return bool(processes.started(claimant["pid"]) != claimant["started"])
 
 
 class EventLog:
@@ -155,7 +137,7 @@ class EventLog:
             for key in (self._key(claim.number), self._lease(driver["nonce"]))
             if (entry := self._storage.head(key))
         ]
-        now = self._storage.now(f"{self._keys.control}clock/{secrets.token_hex(4)}")
+        now = self._storage.now(f"{self._keys.control}clock")
         age = (now - max(written)).total_seconds() if written else float("inf")
         return bool(age > claim.body["lease_s"])
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -52,6 +53,21 @@ def _relative(path: str) -> str:
 
 
 RelativePath: TypeAlias = Annotated[str, AfterValidator(_relative)]
+
+
+def _pattern(pattern: str) -> str:
+    if (path := _relative(pattern)) == "." or "**" in path:
+        raise ValueError(f"got {pattern!r}, expected a file such as 'map.png' or 'figures/*.png'")
+    return path
+
+
+OutputPattern: TypeAlias = Annotated[str, AfterValidator(_pattern)]
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether an output's path is named by a pattern; `*` does not cross a `/`."""
+    names, wanted = path.split("/"), pattern.split("/")
+    return len(names) == len(wanted) and all(map(fnmatchcase, names, wanted))
 
 
 def _quantity(parse: Any, pattern: str, example: str) -> tuple[BeforeValidator, WithJsonSchema]:
@@ -230,7 +246,7 @@ class Experiment(Model):
     data: dict[Name, Data] = Field(default_factory=dict)
     seed: int | None = None
     resources: Resources = Field(default_factory=Resources)
-    outputs: list[RelativePath] = Field(default_factory=lambda: [METRICS_FILE])
+    outputs: list[OutputPattern] = Field(default_factory=lambda: [METRICS_FILE])
     verify: dict[MetricName, Rule] = Field(default_factory=dict)
     limits: Limits = Field(default_factory=Limits)
 
@@ -303,6 +319,9 @@ def load(path: Path, *, root: Path) -> ExperimentFile:
     """
     Read and check one experiment.
 
+    A folder's experiment has the folder as its source unless it says otherwise; a single file has
+    none unless it names one.
+
     Args:
         path: its YAML file.
         root: top of the repository; messages name files relative to it.
@@ -310,9 +329,15 @@ def load(path: Path, *, root: Path) -> ExperimentFile:
     Raises:
         ExperimentError: with every problem found, in file order.
     """
+    if path.parent.resolve() != path.parent.absolute() and not path.resolve().is_relative_to(root):
+        what = "the experiment's folder is a link that leaves the repository"
+        raise ExperimentError([Problem(file=str(path), line=1, column=1, what=what)])
     shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
     document = yaml_io.load(path, shown_as=shown)
     experiment = parse(document)
+    if path.name != EXPERIMENT_FILE and "source" not in experiment.model_fields_set:
+        # beside other experiments, "everything here" would tie them all together
+        experiment = experiment.model_copy(update={"source": []})
     problems = [*_check_meaning(document, experiment), *_check_files(document, experiment, path)]
     if problems:
         raise ExperimentError(sorted(problems, key=lambda p: (p.line, p.column)))
@@ -362,7 +387,7 @@ def _check_meaning(document: yaml_io.Document, experiment: Experiment) -> Iterat
                 ("verify", name), f"a metric needs {METRICS_FILE}", "add it to outputs"
             )
         if isinstance(rule, FileRule) and not any(
-            PurePosixPath(name).match(pattern) for pattern in experiment.outputs
+            matches(name, pattern) for pattern in experiment.outputs
         ):
             yield document.problem(
                 ("verify", name), f"{name!r} is not among the outputs", "add it to outputs"
@@ -406,7 +431,11 @@ def _check_files(
             yield document.problem(("data", name, "uri"), exc.message, exc.hint)
 
 
-_PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[^\]]*\])?\s*(==|===|@)\s*\S")
+_PINNED = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^\]]*\])?\s*"
+    r"(===?\s*[^\s,*;]+|@\s*https://\S+#sha256=[0-9a-f]{64}\S*)"
+    r"\s*(;[^\\]*)?(--hash=\S+\s*)*\\?"
+)
 
 
 def _check_lock(lock: str, path: Path, experiment_file: str) -> Iterator[Problem]:
@@ -416,7 +445,7 @@ def _check_lock(lock: str, path: Path, experiment_file: str) -> Iterator[Problem
     for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), 1):
         text = line.split(" #")[0].strip()
         starts, continued = not continued, text.endswith("\\")
-        if starts and text and not text.startswith(("#", "--hash")) and not _PINNED.match(text):
+        if starts and text and not text.startswith(("#", "--hash")) and not _PINNED.fullmatch(text):
             yield Problem(
                 file=shown,
                 line=number,

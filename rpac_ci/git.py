@@ -11,6 +11,8 @@ from pathlib import Path
 from rpac_ci.errors import HistoryError
 
 TIMEOUT_S = 120.0
+# set by hooks and some tools, they would lead git to another repository or index
+_REDIRECTS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Git:
         """
         command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false", *argv]
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in _REDIRECTS},
+            "GIT_LITERAL_PATHSPECS": "1",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_OPTIONAL_LOCKS": "0",
             "LC_ALL": "C",
@@ -114,6 +117,8 @@ class Git:
     def blobs(self, names: Iterable[str]) -> Iterator[bytes | None]:
         """Contents of many objects (`<oid>` or `<rev>:<path>`), one git process; None if absent."""
         wanted = list(names)
+        if any("\n" in name for name in wanted):
+            raise HistoryError("an object's name holds a line break")
         if not wanted:
             return
         stdin = "".join(f"{name}\n" for name in wanted).encode()

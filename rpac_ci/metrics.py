@@ -9,6 +9,7 @@ from typing import Any
 
 MAX_METRICS = 1000
 MAX_BYTES = 2**20
+MAX_NAME = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ def parse_metrics(data: bytes | None) -> Metrics:
         return Metrics(problem=f"metrics.json has {len(content)} entries, at most {MAX_METRICS}")
     values = {}
     for name, item in content.items():
+        if not name.isprintable() or len(name) > MAX_NAME:
+            return Metrics(problem=f"metrics.json: {name[:40]!a} is not a name")
         metric = _metric(item)
         if metric is None:
             return Metrics(problem=f"metrics.json: {name!r} is not a finite number")
@@ -60,11 +63,13 @@ def _metric(item: Any) -> Metric | None:
         item, unit = item.get("value"), item.get("unit")
     if isinstance(item, bool) or not isinstance(item, (int, float)):
         return None
-    try:
-        finite = math.isfinite(item)
-    except OverflowError:
+    if unit is not None and (not unit.isprintable() or len(unit) > MAX_NAME):
         return None
-    return Metric(item, unit) if finite else None
+    if isinstance(item, float) and not math.isfinite(item):
+        return None
+    if isinstance(item, int) and item.bit_length() > 1000:
+        return None
+    return Metric(item, unit)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
 from rpac_ci.errors import HistoryError
 from rpac_ci.experiments import FileRule, MetricRule
-from rpac_ci.history import History, RunPath
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, differences, science
 from rpac_ci.records import (
     Reference,
@@ -26,7 +25,9 @@ from rpac_ci.records import (
     Status,
     as_reference,
 )
+from rpac_ci.reproduction_log import ReproductionLog, RunPath
 from rpac_ci.source_trees import SourceTree
+from rpac_ci.verdict import is_variant
 from rpac_ci.workspace import Workspace
 
 
@@ -88,13 +89,13 @@ def _plan_experiment(
         folder=file.folder.relative_to(workspace.root).as_posix(),
         reference=reference.model_copy(update={"changed": declared}),
         science=science(pipeline).digest,
-        variant=_is_variant(reference, pipeline, definition),
+        variant=_is_variant(reference, pipeline),
     )
 
 
 def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Plan:
     assert target.run
-    history = History(workspace.git)
+    history = ReproductionLog(workspace.git)
     path = history.find(target.run, target.experiment)
     past = load_pipeline(history.read(path, "pipeline.yaml"))
     record = read_record(history, path)
@@ -111,10 +112,14 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
             kind=ReferenceKind.RUN, runs=[as_reference(record)], changed=changed, remarks=remarks
         )
     else:
+        # it is compared with what that run would have been compared with
         remarks.append(f"run {path.run} itself ended as {record.outcome.status}: not a reference")
-        reference = _reference(workspace, target.experiment, definition)
-        reference = reference.model_copy(update={"remarks": remarks})
-    folder = workspace.experiments / target.experiment
+        changed = {k: list(v) for k, v in differences(definition, pipeline).items()}
+        update = {"remarks": remarks, "changed": {**record.reference.changed, **changed}}
+        reference = record.reference.model_copy(update=update)
+    known = experiments.find(workspace.experiments)
+    file = known.get(target.experiment)
+    folder = file.parent if file else workspace.experiments / target.experiment
     return Plan(
         target=Target(target.experiment, path.run),
         pipeline=pipeline,
@@ -122,21 +127,20 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
         folder=folder.relative_to(workspace.root).as_posix(),
         reference=reference,
         science=science(pipeline).digest,
-        variant=_is_variant(reference, pipeline, definition),
+        variant=_is_variant(reference, pipeline),
         remarks=remarks,
     )
 
 
-def _is_variant(reference: Reference, pipeline: Definition, definition: Definition) -> bool:
+def _is_variant(reference: Reference, pipeline: Pipeline) -> bool:
+    """As far as it can be told before inputs that nobody pinned are read."""
     now = science(pipeline).digest
-    if reference.runs:
-        return all(run.science != now for run in reference.runs)
-    return now != science(definition).digest
+    return is_variant(reference, asked=now, observed=now)
 
 
 def _reference(workspace: Workspace, experiment: str, definition: Definition) -> Reference:
     """Declared values, else the accepted runs, else none; never silently the last run."""
-    history = History(workspace.git)
+    history = ReproductionLog(workspace.git)
     accepted = [as_reference(read_record(history, path)) for path in history.accepted(experiment)]
     declared = any(
         (isinstance(rule, MetricRule) and rule.expect is not None)
@@ -152,7 +156,7 @@ def _reference(workspace: Workspace, experiment: str, definition: Definition) ->
     return Reference(kind=ReferenceKind.NONE)
 
 
-def read_record(history: History, path: RunPath) -> RunRecord:
+def read_record(history: ReproductionLog, path: RunPath) -> RunRecord:
     """
     The record of a run in the log.
 

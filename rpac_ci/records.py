@@ -274,8 +274,6 @@ def _circumstances(
     events: Sequence[Event],
 ) -> Circumstances:
     environment = staged.get("environment") or {}
-    remarks = [*state.results.get(Step.PROVISION, {}).get("remarks", [])]
-    remarks += state.created.get("remarks", [])
     return Circumstances(
         requested=Request.model_validate(state.created["requested"]),
         rpac=state.created["rpac"],
@@ -287,7 +285,7 @@ def _circumstances(
         python=environment.get("python"),
         packages=environment.get("packages", {}),
         determinism=collected.get("determinism", {}),
-        remarks=remarks,
+        remarks=state.results.get(Step.PROVISION, {}).get("remarks", []),
         started=state.created_at,
         finished=_finished(events),
         phases=_phases(state, collected, events),
@@ -356,7 +354,7 @@ def _outcome(state: RunState, collected: dict[str, Any]) -> Outcome:
         outputs=[OutputFile.model_validate(o) for o in collected.get("outputs", [])],
         extra=collected.get("extra", []),
         log_tail="" if status is Status.SUCCEEDED else collected.get("log_tail", ""),
-        cost_usd=0.0,
+        cost_usd=state.results.get(Step.RELEASE, {}).get("cost_usd"),
     )
 
 

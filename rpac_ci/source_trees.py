@@ -2,8 +2,9 @@
 The experiment's code: which files, which bytes, one hash.
 
 The hash covers path, executable bit and content of every file, so it survives rebases, squash
-merges and a move of the folder. `experiment.yaml` and READMEs are left out, and not staged
-either: what the run cannot see cannot change its result, and rewording a title is not new science.
+merges and a move of the folder. The experiment's own YAML and a README beside it are left out, and
+not staged either: what the run cannot see cannot change its result, and rewording a title is not
+new science.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from rpac_ci.canonical import Digest, canonical_json, digest
 from rpac_ci.errors import HistoryError, PipelineError, PolicyError
-from rpac_ci.experiments import EXPERIMENT_FILE, ExperimentFile, GitSource
+from rpac_ci.experiments import ExperimentFile, GitSource
 from rpac_ci.git import Git, TreeEntry
 
 MAX_BYTES = 32 * 2**20
 MAX_FILES = 5000
+MAX_DIRTY_BYTES = 2**20  # not in git yet, so the log has to hold it
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -128,14 +131,21 @@ def of_experiment(
     if isinstance(source, GitSource):
         return of_repository(source, cache)
     if changed:
+        files = _working_files(git, paths, prefix, file.path.name)
+        size = sum(len(item.content) for item in files)
+        if size > MAX_DIRTY_BYTES:
+            raise PolicyError(
+                f"the changed source has {size >> 10} KiB, more than a record may hold",
+                hint="commit the changes first",
+            )
         return make(
-            _working_files(git, paths, prefix),
+            files,
             commit=git.maybe("log", "-1", "--format=%H", "HEAD", "--", *paths) or None,
             diff=_diff(git, changed),
         )
     entries = git.ls_tree("HEAD", *paths) if paths else []
     return make(
-        _read(git, entries, prefix),
+        _read(git, entries, prefix, leave_out=file.path.name),
         commit=git.text("log", "-1", "--format=%H", "HEAD", "--", *(paths or [prefix])) or None,
         tree=git.resolve(f"HEAD:{prefix}" if prefix != "." else "HEAD^{tree}"),
     )
@@ -143,16 +153,16 @@ def of_experiment(
 
 def of_tree(git: Git, tree: str, prefix: str) -> SourceTree:
     """The source kept in git below `prefix` of a tree or commit."""
-    return make(_read(git, git.ls_tree(tree, prefix), prefix, keep_all=True))
+    return make(_read(git, git.ls_tree(tree, prefix), prefix))
 
 
 def _join(prefix: str, part: str) -> str:
     return os.path.normpath(f"{prefix}/{part}")
 
 
-def _left_out(path: str) -> bool:
-    name = PurePosixPath(path).name
-    return name == EXPERIMENT_FILE or ("/" not in path and name.upper().startswith("README"))
+def _left_out(path: str, experiment: str) -> bool:
+    """The experiment's own file and a README beside it."""
+    return path == experiment or ("/" not in path and path.upper().startswith("README"))
 
 
 def _changed(git: Git, paths: list[str]) -> list[str]:
@@ -163,12 +173,12 @@ def _changed(git: Git, paths: list[str]) -> list[str]:
 
 
 def _read(
-    git: Git, entries: list[TreeEntry], prefix: str, *, keep_all: bool = False
+    git: Git, entries: list[TreeEntry], prefix: str, *, leave_out: str | None = None
 ) -> list[SourceFile]:
     wanted: list[tuple[str, TreeEntry]] = []
     for entry in entries:
         path = entry.path if prefix == "." else entry.path.removeprefix(f"{prefix}/")
-        if not keep_all and _left_out(path):
+        if leave_out and _left_out(path, leave_out):
             continue
         if entry.mode in ("120000", "160000"):
             kind = "a symbolic link" if entry.mode == "120000" else "a submodule"
@@ -181,7 +191,10 @@ def _read(
     ]
 
 
-def _working_files(git: Git, paths: list[str], prefix: str) -> list[SourceFile]:
+_SECRETS = re.compile(r"\.env(\..*)?|.*\.(pem|key|p12)|id_(rsa|ecdsa|ed25519)|\.netrc|credentials")
+
+
+def _working_files(git: Git, paths: list[str], prefix: str, experiment: str) -> list[SourceFile]:
     out = git.run(
         "ls-files",
         "-z",
@@ -197,8 +210,13 @@ def _working_files(git: Git, paths: list[str], prefix: str) -> list[SourceFile]:
         shown = name.decode("utf-8", "surrogateescape")
         path = git.root / shown
         inner = shown if prefix == "." else shown.removeprefix(f"{prefix}/")
-        if _left_out(inner) or not path.exists():
+        if _left_out(inner, experiment) or not path.exists():
             continue
+        if _SECRETS.fullmatch(path.name):
+            raise PolicyError(
+                f"{shown} looks like a secret and would be committed with the run",
+                hint="move it out of the experiment's folder, or add it to .gitignore",
+            )
         if path.is_symlink() or not path.is_file():
             raise PipelineError(f"{shown} is not a regular file", hint="put the file itself there")
         files.append(SourceFile(inner, os.access(path, os.X_OK), path.read_bytes()))

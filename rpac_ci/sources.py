@@ -13,24 +13,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
+import re
 import sys
 import tempfile
+import threading
+import time
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeAlias, assert_never
-from urllib.parse import unquote, urlsplit
+from typing import TypeAlias, assert_never
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from rpac_ci import processes
 from rpac_ci.errors import CommandError, SourceError
 
 CHUNK = 1 << 20
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, PIP_TIMEOUT_S = 10.0, 60.0, 900.0
+LEAST_BYTES_PER_S, PATIENCE_S = 1024.0, 120.0  # a slower server is given up
 _SEALED_NS = 0  # modification time of verified content: a later write gives itself away
 
-Progress: TypeAlias = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
+_SECRET = re.compile(r"sig|token|secret|passw|credential|api_?key|auth", re.IGNORECASE)
+
+Report: TypeAlias = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,8 @@ class PypiLocator:
     version: str
     member: str
 
+
+_WHEELS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 Locator: TypeAlias = FileLocator | HttpsLocator | PypiLocator
 
@@ -86,6 +94,11 @@ def parse_locator(uri: str) -> Locator:
         return FileLocator(path)
     if scheme == "https":
         parts = urlsplit(uri)
+        if secret := next(filter(_SECRET.search, _query_names(parts.query)), None):
+            raise CommandError(
+                f"the URL carries {secret}, which looks like a credential",
+                hint="locators are committed: use one that needs no signature",
+            )
         if not parts.hostname or parts.username or parts.password:
             raise CommandError(
                 f"got {uri!r}", hint="https://<host>/<path> without user or password"
@@ -94,6 +107,10 @@ def parse_locator(uri: str) -> Locator:
     if scheme == "pypi":
         return _parse_pypi(uri, rest)
     raise CommandError(f"got {uri!r}", hint="file:…, https://… or pypi:<wheel>!/<member>")
+
+
+def _query_names(query: str) -> list[str]:
+    return [name for name, _ in parse_qsl(query, keep_blank_values=True)]
 
 
 def _parse_pypi(uri: str, rest: str) -> PypiLocator:
@@ -213,7 +230,8 @@ def fetch(
     cache: ContentCache,
     sha256: str | None = None,
     archive_sha256: str | None = None,
-    progress: Progress | None = None,
+    report: Report | None = None,
+    stop: threading.Event | None = None,
 ) -> Content:
     """
     Bring the content of a locator into the cache, verified while it is read.
@@ -224,7 +242,8 @@ def fetch(
         cache: where content is kept; content with the wanted hash is not fetched again.
         sha256: the hash the content must have, hex; None accepts what comes.
         archive_sha256: the hash the wheel around a `pypi:` member must have.
-        progress: called now and then with bytes so far and in all.
+        report: called now and then with bytes so far and in all.
+        stop: set it to give up.
 
     Raises:
         SourceError: it cannot be had (`transient` when a later try may help) or is not the
@@ -232,22 +251,41 @@ def fetch(
     """
     if sha256 and (known := cache.find(sha256)):
         return known
+    reader = _Reader(report, stop or threading.Event())
     locator = parse_locator(uri)
     match locator:
         case FileLocator(path):
-            return _fetch_file(path, folder, cache, sha256, progress)
+            return _fetch_file(path, folder, cache, sha256, reader)
         case HttpsLocator(url):
-            return cache.add(_read_url(url, progress), expected=sha256, what=url)
+            return cache.add(_read_url(url, reader), expected=sha256, what=url)
         case PypiLocator():
-            return _fetch_member(locator, cache, sha256, archive_sha256, progress)
+            return _fetch_member(locator, cache, sha256, archive_sha256, reader)
+
+
+class _Reader:
+    """Reads a stream in chunks, reports, and can be stopped."""
+
+    def __init__(self, report: Report | None, stop: threading.Event) -> None:
+        self.stop = stop
+        self._report = report
+
+    def chunks(self, read: Callable[[int], bytes], total: int | None) -> Iterator[bytes]:
+        """What `read` gives until it gives nothing."""
+        done, began = 0, time.monotonic()
+        while chunk := read(CHUNK):
+            done += len(chunk)
+            if self.stop.is_set():
+                raise SourceError("fetching was given up")
+            elapsed = time.monotonic() - began
+            if elapsed > PATIENCE_S and done < LEAST_BYTES_PER_S * elapsed:
+                raise SourceError(f"only {done} bytes came in {elapsed:.0f} s", transient=True)
+            if self._report:
+                self._report(done, total)
+            yield chunk
 
 
 def _fetch_file(
-    name: str,
-    folder: Path | None,
-    cache: ContentCache,
-    sha256: str | None,
-    progress: Progress | None,
+    name: str, folder: Path | None, cache: ContentCache, sha256: str | None, reader: _Reader
 ) -> Content:
     if folder is None and not name.startswith("/"):
         raise SourceError(
@@ -267,26 +305,18 @@ def _fetch_file(
             known = cache.noted(key)
             if known and sha256 in (None, known.sha256):
                 return known
-            what = f"file:{name}"
-            content = cache.add(_chunks(file, progress, status.st_size), expected=sha256, what=what)
+            chunks = reader.chunks(file.read, status.st_size)
+            content = cache.add(chunks, expected=sha256, what=f"file:{name}")
     except OSError as exc:
         raise SourceError(f"file:{name} cannot be read: {exc.strerror or exc}") from exc
     cache.note(key, content.sha256)
     return content
 
 
-def _chunks(file: IO[bytes], progress: Progress | None, total: int | None) -> Iterator[bytes]:
-    done = 0
-    while chunk := file.read(CHUNK):
-        done += len(chunk)
-        if progress:
-            progress(done, total)
-        yield chunk
-
-
-def _read_url(url: str, progress: Progress | None) -> Iterator[bytes]:
+def _read_url(url: str, reader: _Reader) -> Iterator[bytes]:
     import requests
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import HTTPError
     from urllib3.util import Retry
 
     retry = Retry(total=3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
@@ -294,6 +324,7 @@ def _read_url(url: str, progress: Progress | None) -> Iterator[bytes]:
         with requests.Session() as session:
             session.mount("https://", HTTPAdapter(max_retries=retry))
             session.max_redirects = 5
+            session.headers["Accept-Encoding"] = "identity"  # the file's own bytes are hashed
             timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
             with session.get(url, stream=True, timeout=timeout) as response:
                 hops = [*response.history, response]
@@ -301,18 +332,16 @@ def _read_url(url: str, progress: Progress | None) -> Iterator[bytes]:
                     raise SourceError(f"{url} redirects to an address without https")
                 response.raise_for_status()
                 length = response.headers.get("Content-Length", "")
-                total, done = int(length) if length.isdigit() else None, 0
-                for chunk in response.iter_content(CHUNK):
-                    done += len(chunk)
-                    if progress:
-                        progress(done, total)
-                    yield chunk
+                # read1 gives what has come, so that a server that drips is noticed
+                yield from reader.chunks(
+                    response.raw.read1, int(length) if length.isdigit() else None
+                )
     except requests.HTTPError as exc:
         status = exc.response.status_code
         raise SourceError(
             f"{url} answered {status} {exc.response.reason}", transient=status >= 500
         ) from exc
-    except requests.RequestException as exc:
+    except (requests.RequestException, HTTPError) as exc:
         raise SourceError(f"{url} cannot be fetched: {_reason(exc)}", transient=True) from exc
 
 
@@ -329,71 +358,61 @@ def _fetch_member(
     cache: ContentCache,
     sha256: str | None,
     archive_sha256: str | None,
-    progress: Progress | None,
+    reader: _Reader,
 ) -> Content:
     what = f"{locator.member} of {locator.wheel}"
-    with _wheel(locator, cache, archive_sha256) as wheel:
-        try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(locator.member) as member:
-                size = archive.getinfo(locator.member).file_size
-                return cache.add(_chunks(member, progress, size), expected=sha256, what=what)
-        except KeyError as exc:
-            raise SourceError(f"{locator.wheel} has no member {locator.member!r}") from exc
-        except zipfile.BadZipFile as exc:
-            raise SourceError(f"{what}: {exc}") from exc
-
-
-@contextmanager
-def _wheel(locator: PypiLocator, cache: ContentCache, expected: str | None) -> Iterator[Path]:
-    note = f"wheel {locator.wheel}"
-    known = cache.find(expected) if expected else cache.noted(note)
-    if known is None:
-        with tempfile.TemporaryDirectory(prefix="rpac-wheel-") as folder:
-            path = _pip_download(locator, Path(folder))
-            with path.open("rb") as file:
-                known = cache.add(_chunks(file, None, None), expected=expected, what=locator.wheel)
-        cache.note(note, known.sha256)
-    yield known.path
-
-
-def _pip_download(locator: PypiLocator, folder: Path) -> Path:
-    argv = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-input",
-        "--no-deps",
-        "--disable-pip-version-check",
-        "--only-binary",
-        ":all:",
-        "--ignore-requires-python",
-        "--dest",
-        str(folder),
-        f"{locator.project}=={locator.version}",
-        *_platform_options(locator.wheel),
-    ]
+    wheel = _wheel(locator, cache, archive_sha256, reader)
     try:
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            timeout=PIP_TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise SourceError(
-            f"{locator.wheel} did not arrive within {PIP_TIMEOUT_S:.0f} s", transient=True
-        ) from exc
+        with zipfile.ZipFile(wheel.path) as archive, archive.open(locator.member) as member:
+            chunks = reader.chunks(member.read, archive.getinfo(locator.member).file_size)
+            return cache.add(chunks, expected=sha256, what=what)
+    except KeyError as exc:
+        raise SourceError(f"{locator.wheel} has no member {locator.member!r}") from exc
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as exc:
+        raise SourceError(f"{what}: {exc}") from exc
+
+
+def _wheel(
+    locator: PypiLocator, cache: ContentCache, expected: str | None, reader: _Reader
+) -> Content:
+    note = f"wheel {locator.wheel}"
+    with _WHEELS[locator.wheel]:  # several members of one wheel are often asked for at once
+        known = cache.find(expected) if expected else cache.noted(note)
+        if known:
+            return known
+        return _add_wheel(locator, cache, expected, reader)
+
+
+def _add_wheel(
+    locator: PypiLocator, cache: ContentCache, expected: str | None, reader: _Reader
+) -> Content:
+    with tempfile.TemporaryDirectory(prefix="rpac-wheel-") as folder:
+        path = _pip_download(locator, Path(folder), reader.stop)
+        with path.open("rb") as file:
+            chunks = reader.chunks(file.read, path.stat().st_size)
+            content = cache.add(chunks, expected=expected, what=locator.wheel)
+    cache.note(f"wheel {locator.wheel}", content.sha256)
+    return content
+
+
+def _pip_download(locator: PypiLocator, folder: Path, stop: threading.Event) -> Path:
+    argv = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
+        "--disable-pip-version-check", "--only-binary", ":all:", "--ignore-requires-python",
+        "--dest", str(folder), f"{locator.project}=={locator.version}",
+        *_platform_options(locator.wheel),
+    ]  # fmt: skip
+    try:
+        done = processes.run(argv, timeout_s=PIP_TIMEOUT_S, stop=stop)
+    except (TimeoutError, processes.StoppedError, OSError) as exc:
+        raise SourceError(f"{locator.wheel} did not arrive: {exc}", transient=True) from exc
     found = sorted(path.name for path in folder.glob("*.whl"))
     if locator.wheel in found:
         return folder / locator.wheel
     if found:
         raise SourceError(f"the package index gave {found[0]} instead of {locator.wheel}")
-    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-    reason = lines[-1].removeprefix("ERROR: ") if lines else done.stderr.strip()[-300:]
+    lines = [line for line in done.err.splitlines() if line.startswith("ERROR")]
+    reason = lines[-1].removeprefix("ERROR: ") if lines else done.err.strip()[-300:]
     raise SourceError(
         f"{locator.wheel} cannot be fetched: {reason}",
         hint="the index is the one pip is configured for: pip config list",

@@ -18,7 +18,8 @@ from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from rpac_ci import clouds, engines, environments
-from rpac_ci.errors import CloudError, RpacError, SourceError
+from rpac_ci.errors import CloudError, StorageError
+from rpac_ci.experiments import METRICS_FILE
 from rpac_ci.jobs import (
     PROTOCOL,
     DataItem,
@@ -88,7 +89,7 @@ class Steps:
         stop = threading.Event()
         with ThreadPoolExecutor(max_workers=4) as pool:
             try:
-                environment = pool.submit(self._environment)
+                environment = pool.submit(self._environment, stop)
                 data = {n: pool.submit(self._fetch, n, stop) for n in self._pipeline.data}
                 contents = {name: future.result() for name, future in data.items()}
                 info = environment.result()
@@ -101,22 +102,24 @@ class Steps:
             "data": {n: {"sha256": c.sha256, "size": c.size} for n, c in contents.items()},
         }
 
-    def _environment(self) -> environments.EnvironmentInfo | None:
+    def _environment(
+        self, stop: threading.Event | None = None
+    ) -> environments.EnvironmentInfo | None:
         wanted = self._pipeline.environment
         if wanted.kind is EnvironmentKind.HOST:
             return None
         lock = self._source_file(wanted.lock or "")
         self._tell("moving", "environment from the lock")
-        return environments.ensure(lock, python=wanted.python, cache=self._workspace.cache)
+        return environments.ensure(
+            lock, python=wanted.python, cache=self._workspace.cache, stop=stop
+        )
 
     def _fetch(self, name: str, stop: threading.Event) -> Content:
         ref = self._pipeline.data[name]
         shown = 0.0
 
-        def progress(done: int, total: int | None) -> None:
+        def report(done: int, total: int | None) -> None:
             nonlocal shown
-            if stop.is_set():
-                raise SourceError(f"fetching {name} was given up")
             if time.monotonic() - shown > 0.5:
                 shown = time.monotonic()
                 of = f" of {format_bytes(total)}" if total else ""
@@ -130,7 +133,8 @@ class Steps:
             cache=ContentCache(self._workspace.cache),
             sha256=ref.sha256,
             archive_sha256=ref.archive_sha256,
-            progress=progress,
+            report=report,
+            stop=stop,
         )
         self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
         return content
@@ -218,7 +222,7 @@ class Steps:
         if result is None:
             said = self._cloud.node_log(self.spec(), 0).strip().splitlines()
             last = f"; the main node's last words: {said[-1]}" if said else ""
-            message = self._workspace.public(f"the nodes ended without a result{last}")
+            message = f"the nodes ended without a result{last}"
             return {"reason": Reason.RUNNER_LOST.value, "message": message}
         reason = Reason(result["reason"])
         if reason is Reason.CANCELLED and not self._state.cancelled:
@@ -239,8 +243,10 @@ class Steps:
             entry = self._storage.head(key)
             if entry is None or entry.size != output["size"]:
                 raise CloudError(f"the output {output['path']} is not in the store as reported")
-            if output["path"] == "metrics.json":
-                metrics_bytes = self._storage.get(key)
+            if output["path"] == METRICS_FILE:
+                metrics_bytes = self._storage.get(key) or b""
+                if hashlib.sha256(metrics_bytes).hexdigest() != output["sha256"]:
+                    raise CloudError("metrics.json in the store is not what the node reported")
         metrics = parse_metrics(metrics_bytes)
         nodes = []
         for index in range(self._pipeline.resources.nodes):
@@ -258,8 +264,14 @@ class Steps:
             "metrics": {name: asdict(metric) for name, metric in metrics.values.items()},
             "metrics_problem": metrics.problem,
             "nodes": nodes,
-            "log_tail": self._workspace.public(self._tail(self._keep_node_logs())),
+            "log_tail": self._last_words(),
         }
+
+    def _last_words(self) -> str:
+        try:
+            return self._tail(self._keep_node_logs())
+        except StorageError as exc:  # a log is worth less than the result
+            return f"the log cannot be read: {exc.message}"
 
     def _keep_node_logs(self) -> list[str]:
         """The node programs' own words, kept beside the logs of what they started."""
@@ -279,9 +291,9 @@ class Steps:
         return "\n".join(text[-TAIL_BYTES:].splitlines()[-TAIL_LINES:])
 
     def _release(self) -> dict[str, Any]:
-        left = self._cloud.release(self.spec())
+        released = self._cloud.release(self.spec())
         self._storage.delete(self._keys.secret)
-        return {"left": left}
+        return released
 
 
 def read_log(workspace: Workspace, run: str, index: int, role: str, *, start: int = 0) -> str:
@@ -290,11 +302,6 @@ def read_log(workspace: Workspace, run: str, index: int, role: str, *, start: in
     parts = [e.key for e in workspace.storage.list(prefix)][start:]
     data = b"".join(workspace.storage.get(key) or b"" for key in parts)
     return data.decode("utf-8", "replace")
-
-
-def is_transient(error: RpacError) -> bool:
-    """Whether taking the step again may help."""
-    return bool(getattr(error, "transient", False))
 
 
 def archive_digest(archive: bytes) -> str:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import PurePosixPath
 
 from rpac_ci.errors import ExitCode
-from rpac_ci.experiments import METRICS_FILE, FileRule, MetricRule
+from rpac_ci.experiments import METRICS_FILE, FileRule, MetricRule, matches
 from rpac_ci.pipeline import Level, Pipeline, science
-from rpac_ci.quantities import count
 from rpac_ci.records import (
     Agreement,
     Check,
@@ -45,8 +43,11 @@ def judge(pipeline: Pipeline, record: RunRecord) -> Verdict:
     Returns:
         The verdict; with checks whenever the run succeeded.
     """
+    record = _with_one_reference(pipeline, record)
     reference = record.reference
-    variant = _is_variant(pipeline, record)
+    variant = is_variant(
+        reference, asked=science(pipeline).digest, observed=record.identity.science
+    )
 
     def verdict(outcome: str, code: ExitCode, reason: str, checks: Sequence[Check] = ()) -> Verdict:
         return Verdict(
@@ -69,6 +70,40 @@ def judge(pipeline: Pipeline, record: RunRecord) -> Verdict:
             return verdict(outcome, code, reason, checks)
 
 
+def is_variant(reference: Reference, *, asked: str, observed: str) -> bool:
+    """
+    Whether a run is other science than its reference.
+
+    Args:
+        reference: what it is compared with.
+        asked: its science digest with the inputs as the pipeline names them.
+        observed: the same with the bytes that were read.
+    """
+    if reference.kind in (ReferenceKind.RUN, ReferenceKind.ACCEPTED):
+        return all(run.science != observed for run in reference.runs)
+    return reference.science is not None and reference.science != asked
+
+
+def _with_one_reference(pipeline: Pipeline, record: RunRecord) -> RunRecord:
+    """
+    The record with at most one reference run: of equal science if there is one, then the one that
+    agrees best, then the newest. Values of several runs are never mixed: together they would
+    describe a result that no run ever had.
+    """
+    runs = record.reference.runs
+    same = [run for run in runs if run.science == record.identity.science]
+    candidates = [
+        record.model_copy(update={"reference": record.reference.model_copy(update={"runs": [run]})})
+        for run in same or runs
+    ]
+
+    def agreement(candidate: RunRecord) -> tuple[int, str]:
+        good = sum(c.agreement in GOOD for c in _check_rules(pipeline, candidate) if c.required)
+        return good, candidate.reference.runs[0].run
+
+    return max(candidates, key=agreement, default=record)
+
+
 def _decide(
     pipeline: Pipeline, record: RunRecord, checks: Sequence[Check], *, variant: bool
 ) -> tuple[str, ExitCode, str]:
@@ -80,8 +115,11 @@ def _decide(
     compared = [check for check in required if check.kind != "output"]
     inconclusive = ("inconclusive", ExitCode.INCONCLUSIVE)
     if variant:
-        if missing:
-            return *inconclusive, f"{_names(missing)}: missing, so the variant cannot be compared"
+        unanswered = missing or silent
+        if unanswered:
+            return *inconclusive, f"{_names(unanswered)}: nothing to compare, in a variant"
+        if all(check.agreement is Agreement.NOT_COMPARED for check in checks):
+            return *inconclusive, "nothing was compared"
         return "compared (variant)", ExitCode.OK, _count(checks)
     if missing:
         return "not reproduced", ExitCode.NOT_REPRODUCED, f"{_names(missing)}: missing"
@@ -117,17 +155,6 @@ def _decide_without_rules(checks: Sequence[Check]) -> tuple[str, ExitCode, str]:
     )
 
 
-def _is_variant(pipeline: Pipeline, record: RunRecord) -> bool:
-    reference = record.reference
-    match reference.kind:
-        case ReferenceKind.NONE:
-            return False
-        case ReferenceKind.EXPECT:
-            return reference.science != science(pipeline).digest
-        case ReferenceKind.RUN | ReferenceKind.ACCEPTED:
-            return all(run.science != record.identity.science for run in reference.runs)
-
-
 def _check_outputs(pipeline: Pipeline, record: RunRecord) -> list[Check]:
     """Every declared pattern names at least one file."""
     found = [output.path for output in record.outcome.outputs]
@@ -137,7 +164,7 @@ def _check_outputs(pipeline: Pipeline, record: RunRecord) -> list[Check]:
             rule="declared output", note="no such file",
         )
         for pattern in pipeline.outputs
-        if not any(PurePosixPath(path).match(pattern) for path in found)
+        if not any(matches(path, pattern) for path in found)
     ]  # fmt: skip
 
 
@@ -173,7 +200,7 @@ def _check_the_rest(pipeline: Pipeline, record: RunRecord) -> list[Check]:
 
 def _check_metric(name: str, rule: MetricRule, record: RunRecord) -> Check:
     observed = record.outcome.metrics.get(name)
-    expected, note = _expected_metric(name, rule, record.reference, observed)
+    expected, note = _expected_metric(name, rule, record.reference)
     check = Check(
         name=name,
         kind="metric",
@@ -203,21 +230,20 @@ def _check_metric(name: str, rule: MetricRule, record: RunRecord) -> Check:
         agreement = Agreement.WITHIN_TOLERANCE
     else:
         agreement = Agreement.DIFFERENT
-    return _with(check, agreement=agreement, difference=float(difference))
+    return _with(check, agreement=agreement, difference=_float(difference))
 
 
 def _expected_metric(
-    name: str, rule: MetricRule, reference: Reference, observed: MetricValue | None
+    name: str, rule: MetricRule, reference: Reference
 ) -> tuple[MetricValue | None, str]:
-    """The reference run's value, else the declared one, else the nearest accepted one."""
+    """The value of the run to reproduce, else the declared one, else the accepted run's."""
     if reference.kind is not ReferenceKind.RUN and rule.expect is not None:
         return MetricValue(value=rule.expect, unit=rule.unit), ""
-    values = [run.metrics[name] for run in reference.runs if name in run.metrics]
-    if not values:
-        return None, "the reference has no such metric" if reference.runs else ""
-    if observed is None:
-        return values[0], ""
-    return min(values, key=lambda metric: abs(metric.value - observed.value)), ""
+    for run in reference.runs:
+        if name in run.metrics:
+            return run.metrics[name], ""
+        return None, "the reference has no such metric"
+    return None, ""
 
 
 def _check_file(path: str, rule: FileRule, record: RunRecord) -> Check:
@@ -245,6 +271,13 @@ def _check_file(path: str, rule: FileRule, record: RunRecord) -> Check:
     return _with(check, agreement=Agreement.IDENTICAL if same else Agreement.DIFFERENT)
 
 
+def _float(number: Fraction) -> float | None:
+    try:
+        return float(number)
+    except OverflowError:
+        return None
+
+
 def _with(check: Check, **update: object) -> Check:
     return check.model_copy(update=update)
 
@@ -262,7 +295,7 @@ def _describe(reference: Reference) -> str:
         case ReferenceKind.EXPECT:
             return "values declared in the experiment"
         case ReferenceKind.ACCEPTED:
-            return count(len(reference.runs), "accepted run")
+            return f"accepted run {reference.runs[0].run}"
         case ReferenceKind.NONE:
             return "none"
 

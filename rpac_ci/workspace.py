@@ -79,7 +79,7 @@ class Workspace:
             (f"{re.escape(str(self.scratch))}/[^/\\s]+/node-(\\d+)", r"<node \1>"),
             (re.escape(str(self.cache)), "<cache>"),
             (re.escape(str(self.root)), "<repository>"),
-            (re.escape(str(Path.home())) + r"(?=/)", "~"),
+            (r"(?<![\w/])" + re.escape(str(Path.home()).rstrip("/") or "\0") + r"(?=/)", "~"),
             (r"(?<=://)[^/@\s]+@", ""),
         ]
         for pattern, name in names:

@@ -111,7 +111,8 @@ class Cloud(Protocol):
         Free everything of this run and prove it.
 
         Returns:
-            Counts of what is still there after the release; all zero.
+            `left`: counts of what is still there after the release, all zero; `cost_usd`: what
+            the run has cost, or None when the price is not known.
 
         Raises:
             CloudError: something is still there.

@@ -49,18 +49,14 @@ def _head(record: RunRecord) -> str:
     verdict, around = record.verdict, record.circumstances
     assert verdict is not None
     who = around.requested
+    nodes = count(len(around.nodes), "node")
     asked = who.via + (f", account {who.actor}" if who.actor is not None else "")
     facts = [
         ("Run", f"`{record.run}`"),
         ("Compared with", text(verdict.reference)),
         ("Asked by", text(asked) + (f", `{_code(who.words)}`" if who.words else "")),
         ("Started", text(around.started)),
-        (
-            "Where",
-            text(
-                f"{around.cloud}, {count(len(around.nodes), 'node')}, engine {record.identity.engine.name}"
-            ),
-        ),
+        ("Where", text(f"{around.cloud}, {nodes}, engine {record.identity.engine.name}")),
         ("Pipeline", f"`{record.identity.pipeline}`"),
         ("Science", f"`{record.identity.science}`"),
         ("Code", _source(record)),

@@ -14,15 +14,16 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NoReturn
 
 from rpac_ci import engines
-from rpac_ci.canonical import canonical_json
+from rpac_ci.canonical import Json, canonical_json
 from rpac_ci.engines.interface import NodeContext, Role
-from rpac_ci.errors import RpacError
+from rpac_ci.errors import RpacError, SourceError
 from rpac_ci.jobs import JobSpec, Keys, NodeExit, Reason
 from rpac_ci.node import facts, rendezvous
 from rpac_ci.node.contract import Contract, own_address
@@ -33,6 +34,7 @@ from rpac_ci.node.processes import (
     LogWriter,
     become_subreaper,
     end_descendants,
+    say,
 )
 from rpac_ci.sources import ContentCache
 from rpac_ci.storage import Storage
@@ -78,7 +80,7 @@ def run(contract: Contract) -> int:
     keys = Keys(contract.run, contract.attempt)
     job = storage.get_json(keys.job)
     if job is None:
-        _say("there is no job in the store")
+        say("there is no job in the store")
         return NodeExit.PLAN
     become_subreaper()
     node = _Node(contract, JobSpec.from_json(job), storage, keys)
@@ -103,6 +105,7 @@ class _Node:
         self._heartbeat: tuple[Any, float] = (None, self._born)
         self._command: Child | None = None
         self._last_worker = self._born
+        self._joined = False
 
     def run(self) -> int:
         nonce = secrets.token_hex(8)
@@ -116,7 +119,7 @@ class _Node:
                 facts={**facts.collect(), "address": self.contract.address or own_address()},
             )  # fmt: skip
         except rendezvous.StrayNodeError as exc:
-            _say(str(exc))
+            say(str(exc))
             return NodeExit.STRAY
         return self._lead() if self.is_main else self._follow()
 
@@ -126,41 +129,40 @@ class _Node:
         beating = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
         beating.start()
         end = _End(Reason.COMPLETED, "", 0)
+        workers: dict[str, Any] = {}
+        engine: dict[str, Any] = {}
         outputs: list[dict[str, Any]] = []
         extra: list[str] = []
         try:
-            self._lead_to_command()
-        except _End as exc:
-            end = exc
-        except RpacError as exc:
-            end = _End(Reason.STAGING_FAILED, exc.message)
-        workers = dict(self.engine.workers(self.node))
-        engine_facts = self.engine.facts(self.node)
-        if self._command:
-            self._command.stop(self.spec.waits.stop)
             try:
+                self._lead_to_command()
+            except _End as exc:
+                end = exc
+            workers = dict(self.engine.workers(self.node))
+            engine = self.engine.facts(self.node)
+            self._end_children()  # before the outputs are read: nobody may still write them
+            if self._command:
                 with self._phase("upload"):
                     outputs, extra = self.folders.upload(self.keys)
-            except (RpacError, OSError) as exc:
-                if end.reason is Reason.COMPLETED:
-                    end = _End(Reason.COMMAND_FAILED, f"the outputs cannot be stored: {exc}")
-        self._end_children()
-        self.storage.create_json(
-            self.keys.result,
-            {
-                "reason": end.reason.value,
-                "message": str(end),
-                "exit_code": end.exit_code,
-                "phases": self.phases,
-                "outputs": outputs,
-                "extra": extra[:100],
-                "workers": workers,
-                "engine": engine_facts,
-                "determinism": DETERMINISM,
-            },
-        )
+        except SourceError as exc:
+            end = _End(Reason.COMMAND_FAILED, f"the outputs cannot be kept: {exc.message}")
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the run must hear of it
+            traceback.print_exc()
+            end = _End(Reason.ENGINE_FAILED, f"{type(exc).__name__}: {exc}")
+        result: dict[str, Json] = {
+            "reason": end.reason.value,
+            "message": str(end),
+            "exit_code": end.exit_code,
+            "phases": self.phases,
+            "outputs": outputs,
+            "extra": list(extra[:100]),
+            "workers": workers,
+            "engine": engine,
+            "determinism": DETERMINISM,
+        }
+        self.storage.create_json(self.keys.result, result)
         self.storage.put(self.keys.done, b"")
-        self._sign_off()
+        self._close_logs()
         self._wait_for_logs()
         return _EXIT[end.reason]
 
@@ -204,7 +206,7 @@ class _Node:
             name="command", argv=argv,
             environment=self.engine.command_environment(self.node, announced),
         )  # fmt: skip
-        _say("$ " + " ".join(argv))
+        say("$ " + " ".join(argv))
         self._last_worker = time.monotonic()
         try:
             self._command = self._start(role)
@@ -218,6 +220,7 @@ class _Node:
             f"the command was still running after {self.spec.time_limit_s:.0f} s",
             also=self._check_workers,
         )  # fmt: skip
+        self._check_workers()  # a loss in the very last moment counts too
         if code == 128 + signal.SIGKILL:
             raise _End(
                 Reason.COMMAND_FAILED,
@@ -252,7 +255,7 @@ class _Node:
             try:
                 self.storage.put(self.keys.heartbeat, canonical_json({"count": count}))
             except RpacError as exc:
-                _say(str(exc))
+                say(str(exc))
 
     def _wait_for_logs(self) -> None:
         deadline = time.monotonic() + self.spec.waits.logs
@@ -270,13 +273,13 @@ class _Node:
         except _Done:
             pass
         except _End as exc:
-            _say(f"{exc.reason}: {exc}")
+            say(f"{exc.reason}: {exc}")
             code = _EXIT[exc.reason]
         except RpacError as exc:
-            _say(exc.message)
+            say(exc.message)
             code = NodeExit.ENGINE
         self._end_children()
-        self._sign_off()
+        self._close_logs()
         return code
 
     def _follow_until_done(self) -> NoReturn:
@@ -285,6 +288,8 @@ class _Node:
             lambda: self.storage.get_json(self.keys.world), waits.join, Reason.WORLD_INCOMPLETE,
             "main published no world", every=STORE_POLL_S,
         )  # fmt: skip
+        self._joined = True
+        self._heartbeat = (None, time.monotonic())
         self._prepare()
         announced = self._wait(
             lambda: self.storage.get_json(self.keys.engine), waits.prepare + waits.ready,
@@ -299,6 +304,8 @@ class _Node:
     def _check_main(self) -> None:
         if self.storage.head(self.keys.done) is not None:
             raise _Done
+        if not self._joined:
+            return  # main may be still on its way
         beat = self.storage.get_json(self.keys.heartbeat)
         if beat != self._heartbeat[0]:
             self._heartbeat = (beat, time.monotonic())
@@ -308,14 +315,28 @@ class _Node:
     # --- every node -----------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        error = ""
+        """Code and data in place, in a thread: a request to stop must be heard meanwhile."""
+        errors: list[str] = []
+        given_up = threading.Event()
+
+        def work() -> None:
+            try:
+                self.folders.prepare(ContentCache(self.contract.cache), given_up)
+                errors.append("")
+            except (RpacError, OSError) as exc:
+                errors.append(str(exc) or type(exc).__name__)
+
+        threading.Thread(target=work, daemon=True, name="prepare").start()
         try:
-            self.folders.prepare(ContentCache(self.contract.cache))
-        except (RpacError, OSError) as exc:
-            error = str(exc)
-        self.storage.put(self.keys.prepared(self.index), canonical_json({"error": error}))
-        if error:
-            raise _End(Reason.STAGING_FAILED, error)
+            self._wait(
+                lambda: errors or None, self.spec.waits.prepare, Reason.STAGING_FAILED,
+                "code and data did not come in time",
+            )  # fmt: skip
+        finally:
+            given_up.set()
+        self.storage.put(self.keys.prepared(self.index), canonical_json({"error": errors[0]}))
+        if errors[0]:
+            raise _End(Reason.STAGING_FAILED, errors[0])
 
     @cached_property
     def node(self) -> NodeContext:
@@ -395,11 +416,12 @@ class _Node:
         for child in reversed(self.children):
             child.stop(self.spec.waits.stop)
         end_descendants()
+
+    def _close_logs(self) -> None:
+        """Store the rest of every log and say that this was all."""
         for child in self.children:
             child.close_log()
         self.flusher.close()
-
-    def _sign_off(self) -> None:
         self.storage.put(self.keys.final(self.index), canonical_json({"index": self.index}))
 
     @contextmanager
@@ -417,7 +439,3 @@ class _Node:
                     "duration_s": round(time.monotonic() - start, 3),
                 }
             )
-
-
-def _say(text: str) -> None:
-    print(f"rpac node: {text}", file=sys.stderr, flush=True)

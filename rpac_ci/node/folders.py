@@ -12,16 +12,17 @@ import hashlib
 import io
 import re
 import tarfile
-from pathlib import Path, PurePosixPath
+import threading
+from pathlib import Path
 from typing import Any
 
 from rpac_ci.errors import SourceError
-from rpac_ci.experiments import PLACEHOLDER
+from rpac_ci.experiments import PLACEHOLDER, matches
 from rpac_ci.jobs import JobSpec, Keys, content_key
 from rpac_ci.sources import Content, ContentCache, fetch
 from rpac_ci.storage import Storage
 
-MAX_OUTPUTS = 10_000
+MAX_OUTPUTS = 200  # each has a line in record and report
 
 
 class NodeFolders:
@@ -35,7 +36,7 @@ class NodeFolders:
         self.outputs = root / "outputs"
         self.engine = root / "engine"
 
-    def prepare(self, cache: ContentCache) -> None:
+    def prepare(self, cache: ContentCache, stop: threading.Event) -> None:
         """
         Put code and data in place, every byte checked.
 
@@ -52,7 +53,7 @@ class NodeFolders:
         for item in self._spec.data:
             content = cache.find(item.sha256) or self._from_store(item.sha256, cache)
             if content is None:
-                content = fetch(item.uri, folder=None, cache=cache, sha256=item.sha256)
+                content = fetch(item.uri, folder=None, cache=cache, sha256=item.sha256, stop=stop)
             link = self.data / item.name / item.file_name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(content.path)
@@ -97,11 +98,14 @@ class NodeFolders:
             if path.is_symlink() or not path.is_file():
                 continue
             name = path.relative_to(self.outputs).as_posix()
-            if not any(PurePosixPath(name).match(pattern) for pattern in self._spec.outputs):
-                extra.append(name)
+            named = any(matches(name, pattern) for pattern in self._spec.outputs)
+            if not named or not name.isprintable():
+                extra.append(ascii(name)[1:-1])
                 continue
             if len(declared) >= MAX_OUTPUTS:
-                raise SourceError(f"more than {MAX_OUTPUTS} output files")
+                raise SourceError(
+                    f"more than {MAX_OUTPUTS} output files: put them together into an archive"
+                )
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             self._storage.put_file(f"{keys.outputs}{sha256}", path)

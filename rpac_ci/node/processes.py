@@ -24,6 +24,11 @@ HEAD_BYTES, TAIL_BYTES = 4 * 2**20, 1 * 2**20
 FLUSH_S = 1.0
 
 
+def say(text: str) -> None:
+    """A line in the node program's own log."""
+    print(f"rpac node: {text}", file=sys.stderr, flush=True)
+
+
 def become_subreaper() -> None:
     """Orphans of our children become our children, so that none can get away (Linux only)."""
     if sys.platform == "linux":
@@ -63,17 +68,18 @@ class LogWriter:
     def flush(self, *, last: bool = False) -> None:
         """Store what has come since the last time, as one part."""
         with self._lock:
-            data = bytes(self._pending)
-            self._pending.clear()
             if last and self._tail:
                 if self._left_out:
-                    data += b"\n[... %d bytes left out ...]\n" % self._left_out
-                data += b"".join(self._tail)
+                    self._pending += b"\n[... %d bytes left out ...]\n" % self._left_out
+                self._pending += b"".join(self._tail)
                 self._tail.clear()
-            if not data:
-                return
-            part, self._parts = self._parts, self._parts + 1
-        self._storage.put(f"{self._prefix}{part:06d}.txt", data)
+            data = bytes(self._pending)
+        if not data:
+            return
+        self._storage.put(f"{self._prefix}{self._parts:06d}.txt", data)
+        with self._lock:  # only now: what could not be stored is tried again
+            del self._pending[: len(data)]
+            self._parts += 1
 
 
 class Child:
@@ -120,7 +126,10 @@ class Child:
     def close_log(self) -> None:
         """Wait for the end of its output; call it when no descendant holds the pipe any more."""
         self._reader.join(timeout=5)
-        self.log.flush(last=True)
+        try:
+            self.log.flush(last=True)
+        except StorageError as exc:  # a log is worth less than the result
+            say(exc.message)
 
     def _kill(self, number: signal.Signals) -> None:
         try:
@@ -160,7 +169,7 @@ class Flusher:
                 try:
                     log.flush()
                 except StorageError as exc:
-                    print(f"rpac node: {exc}", file=sys.stderr)
+                    say(exc.message)
 
 
 def end_descendants(grace_s: float = 1.0) -> int:
@@ -172,8 +181,8 @@ def end_descendants(grace_s: float = 1.0) -> int:
         if not children:
             return total
         for child in children:
-            total += child.status() != psutil.STATUS_ZOMBIE if child.is_running() else 0
             try:
+                total += child.status() != psutil.STATUS_ZOMBIE
                 child.kill()
             except psutil.Error:
                 continue

@@ -248,7 +248,7 @@ def test_accepted_runs_become_the_reference(
     assert rpac("accept", first).code == 0
     answer = rpac("reproduce", "quick")
     assert "reproduced: identical" in answer.out
-    assert rpac.last()["verdict"]["reference"] == "1 accepted run"
+    assert rpac.last()["verdict"]["reference"] == f"accepted run {first}"
     refused = rpac("accept", "20000101T000000Z-00000000")
     assert refused.code == 6
 

@@ -8,18 +8,20 @@ starting a node and writing that down loses nothing, and neither does a child th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from rpac_ci import processes
 from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
 from rpac_ci.errors import CapacityError, CloudError, ProvisioningError
 from rpac_ci.jobs import JobSpec, JobState
@@ -87,11 +89,8 @@ class LocalCloud:
         nodes = []
         for index in range(spec.nodes):
             process = running.get(index) or self._start(spec, index, environment)
-            try:
-                started = process.create_time()
-            except psutil.NoSuchProcess:
-                started = 0.0
-            nodes.append({"index": index, "pid": process.pid, "started": started})
+            began = processes.started(process.pid)
+            nodes.append({"index": index, "pid": process.pid, "started": began})
         return {"nodes": nodes}
 
     def observe(self, spec: JobSpec, submitted: dict[str, Any]) -> Observation:
@@ -126,7 +125,7 @@ class LocalCloud:
         """Kill what is left, remove the folders, count what remains."""
         self.stop(spec, grace_s=0)
         folder = self._folder(spec, 0).parent
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         for pid in [pid for pid, child in _CHILDREN.items() if child.poll() is not None]:
             del _CHILDREN[pid]
         left = {
@@ -135,7 +134,7 @@ class LocalCloud:
         }
         if any(left.values()):
             raise CloudError(f"{spec.run} still has {left} on this machine")
-        return left
+        return {"left": left, "cost_usd": 0.0}
 
     def leftovers(self) -> list[Leftover]:
         """Processes and folders of any run of this store."""
@@ -152,7 +151,7 @@ class LocalCloud:
     def discard(self, leftover: Leftover) -> None:
         """Kill the process, or remove the folder."""
         if leftover.kind == "folder":
-            shutil.rmtree(self._scratch / Path(leftover.name).name, ignore_errors=True)
+            _remove(self._scratch / Path(leftover.name).name)
             return
         for process, environment in _marked(self._store_url):
             if str(process.pid) == leftover.name and environment["RPAC_RUN"] == leftover.run:
@@ -221,12 +220,23 @@ def _is_node(process: psutil.Process) -> bool:
 def _alive(node: dict[str, Any]) -> bool:
     if child := _CHILDREN.get(node["pid"]):
         return child.poll() is None  # ours to reap
-    try:
-        process = psutil.Process(node["pid"])
-        same = bool(abs(process.create_time() - node["started"]) < 1)
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    began = processes.started(node["pid"])
+    return began is not None and began == node["started"]
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, also where a command has left folders that nobody may write."""
+
+    def open_up(function: Callable[[str], object], path: str, _: object) -> None:
+        for locked in (Path(path).parent, Path(path)):
+            with contextlib.suppress(OSError):
+                locked.chmod(0o700)
+        with contextlib.suppress(OSError):
+            function(path)
+
+    if folder.exists():
+        shutil.rmtree(folder, onerror=open_up)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

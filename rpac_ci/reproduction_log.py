@@ -4,14 +4,16 @@ The reproduction log in git: the branch `rpac/log`, to which every run is added 
     reports/<experiment>/<yyyy-mm>/<run>/   pipeline.yaml record.json report.md figures/ source/
     reports/<experiment>/accepted/<run>.json
 
-Files are only ever added. The folder, without `source/`, is also committed to the branch people
-read. No shared index and no working tree is used to write, so any number of writers can go on.
+Files are only ever added, without an index and a working tree, so any number of writers can go on.
+The folder, without `source/`, is also committed to the branch people read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import posixpath
 import re
 import tempfile
 import time
@@ -68,7 +70,7 @@ class Entry:
         return f"{self.subject}\n\n{lines}\n"
 
 
-class History:
+class ReproductionLog:
     """Reads and writes the log of one repository."""
 
     def __init__(self, git: Git) -> None:
@@ -164,24 +166,26 @@ class History:
         Raises:
             HistoryError: other bytes stand there under the same name, or git refuses.
         """
-        probe = min(entry.files)
+        probe = next(name for name in sorted(entry.files) if name.endswith(".json"))
+        failure: HistoryError | None = None
         for attempt in range(_TRIES):
             tip = self._git.resolve(LOG_REF) or self._remote_tip()
-            if tip:
-                there = next(self._git.blobs([f"{tip}:{entry.folder}/{probe}"]))
-                if there is not None:
-                    self._check_same(tip, entry)
+            if tip and self._git.resolve(f"{tip}:{entry.folder}/{probe}"):
+                self._check_same(tip, entry)
+                if self._git.resolve(LOG_REF):
                     return tip
+            time.sleep(0.02 * min(attempt, 10) if failure else 0)
             try:
                 self._git.run(
-                    "fast-import", "--quiet", "--done", "--date-format=raw",
+                    "fast-import",
+                    "--quiet",
+                    "--done",
+                    "--date-format=raw",
                     stdin=self._stream(entry, tip),
-                )  # fmt: skip
-            except HistoryError:
-                if attempt == _TRIES - 1:
-                    raise
-                time.sleep(0.02 * (attempt + 1))
-        raise HistoryError("the log kept moving while the run was added")
+                )
+            except HistoryError as exc:  # another writer was first: look again
+                failure = exc
+        raise failure or HistoryError("the log kept moving while the run was added")
 
     def _remote_tip(self) -> str | None:
         """Where a first local log starts, so that it continues the shared one."""
@@ -238,35 +242,43 @@ class History:
             The commit and "", or None and the reason why the branch was left alone.
         """
         branch = self._git.maybe("symbolic-ref", "--quiet", "HEAD")
-        reason = self._why_not(branch)
-        if reason or branch is None:
-            return None, reason
+        paths = [f"{entry.folder}/{name}" for name in sorted(entry.files)]
         for _ in range(_TRIES):
             head = self._git.resolve("HEAD")
-            assert head is not None
-            paths = [f"{entry.folder}/{name}" for name in sorted(entry.files)]
-            if not self._git.resolve(f"{head}:{paths[0]}"):
-                commit = self._commit(entry, head)
-                try:
-                    self._git.run(
-                        "update-ref", "-m", f"rpac: {entry.subject}", branch, commit, head
-                    )
-                except HistoryError:
-                    continue  # the branch moved: look again
-                head = commit
-            try:
-                self._git.run("restore", f"--source={head}", "--staged", "--worktree", "--", *paths)
-            except HistoryError as exc:
-                return head, f"committed, but the working tree is behind: {exc.message}"
-            return head, ""
+            if branch and head and self._git.resolve(f"{head}:{paths[0]}"):
+                self._restore(head, paths)
+                return head, ""
+            reason = self._why_not(branch, head)
+            if reason or branch is None or head is None:
+                return None, reason
+            commit = self._commit(entry, head)
+            with contextlib.suppress(HistoryError):  # the branch moved: look again
+                self._git.run("update-ref", "-m", f"rpac: {entry.subject}", branch, commit, head)
         return None, f"{branch} kept moving"
 
-    def _why_not(self, branch: str | None) -> str:
+    def _restore(self, commit: str, paths: list[str]) -> None:
+        """Bring index and working tree to the commit, in these paths only."""
+        for attempt in range(_TRIES):
+            try:
+                self._git.run(
+                    "restore", f"--source={commit}", "--staged", "--worktree", "--", *paths
+                )
+            except HistoryError as exc:
+                if attempt == _TRIES - 1:
+                    raise HistoryError(
+                        f"the report is committed, but the index is held: {exc.message}",
+                        hint=f"git restore --staged --worktree -- {posixpath.dirname(paths[0])}",
+                    ) from exc
+                time.sleep(0.25)
+            else:
+                return
+
+    def _why_not(self, branch: str | None, head: str | None) -> str:
         if branch is None:
             return "HEAD is detached: switch to a branch to have reports there too"
         if branch == LOG_REF:
             return "the current branch is the log itself"
-        if self._git.resolve("HEAD") is None:
+        if head is None:
             return "the branch has no commit yet"
         for name, doing in {
             "MERGE_HEAD": "a merge", "rebase-merge": "a rebase", "rebase-apply": "a rebase",

@@ -1,0 +1,161 @@
+"""
+Runs between their start and their commit: make one, go on with one, sweep what is left of others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rpac_ci import __version__, clouds
+from rpac_ci.canonical import Json
+from rpac_ci.clouds import PLANNERS
+from rpac_ci.conclude import Conclusion, conclude
+from rpac_ci.driver import Notify, RunDriver
+from rpac_ci.errors import HistoryError, RpacError
+from rpac_ci.events import LEASE_S, EventLog, Kind, is_gone
+from rpac_ci.jobs import Keys, RunId, Waits, content_key
+from rpac_ci.planning import Plan
+from rpac_ci.run import Wait, fold, new_run_id
+from rpac_ci.steps import archive_digest
+from rpac_ci.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced:
+    """What became of one open run; `error` says why it could not be taken to its end."""
+
+    run: str
+    status: str
+    conclusion: Conclusion | None = None
+    error: RpacError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """Something a run had left, and what was done about it."""
+
+    run: str
+    what: str
+    action: str
+
+
+def start(
+    workspace: Workspace,
+    planned: Plan,
+    *,
+    request: dict[str, Json],
+    commit: bool = True,
+    waits: Waits | None = None,
+) -> RunId:
+    """Make a run of a plan: from here on any driver can take it to its end."""
+    storage, run = workspace.storage, new_run_id()
+    keys, archive = Keys(run), planned.source.archive()
+    storage.put(content_key(archive_digest(archive)), archive)
+    storage.put(keys.pipeline, planned.pipeline.to_bytes())
+    if planned.source.diff is not None:
+        storage.put(keys.diff, planned.source.diff)
+    created: dict[str, Json] = {
+        "pipeline": planned.pipeline.digest,
+        "source_archive": archive_digest(archive),
+        "folder": planned.folder,
+        "requested": request,
+        "rpac": __version__,
+        "reference": planned.reference.to_json(),
+        "commit": commit,
+    }
+    if waits:
+        created["waits"] = {name: getattr(waits, name) for name in Waits.__dataclass_fields__}
+    storage.put(keys.open, b"")  # before the first event: what has events can be found
+    EventLog(storage, run).append(Kind.CREATED, created, after=0)
+    return run
+
+
+def names(workspace: Workspace) -> list[str]:
+    """Runs that are not committed yet, oldest first."""
+    return list(workspace.storage.names("open/"))
+
+
+def advance(workspace: Workspace, run: str, notify: Notify | None = None) -> Advanced:
+    """
+    Go on with one open run as far as it is ours: to its end, or to another driver's claim.
+
+    Raises:
+        RpacError: the run cannot be taken to its end now and stays open.
+    """
+    if not EventLog(workspace.storage, run).read():
+        return _forget(workspace, run)
+    decision = RunDriver(workspace, run, notify=notify).drive(wait=False)
+    if isinstance(decision, Wait):
+        return Advanced(run=run, status=f"another driver is at {decision.step}")
+    conclusion = conclude(workspace, run)
+    return Advanced(run=run, status=conclusion.verdict.outcome, conclusion=conclusion)
+
+
+def advance_all(workspace: Workspace, notify: Notify | None = None) -> list[Advanced]:
+    """Go on with every open run; one that cannot be helped does not hold up the others."""
+    advanced = []
+    for run in names(workspace):
+        try:
+            advanced.append(advance(workspace, run, notify))
+        except RpacError as exc:
+            advanced.append(Advanced(run=run, status=f"still open: {exc.message}", error=exc))
+    return advanced
+
+
+def _forget(workspace: Workspace, run: str) -> Advanced:
+    """A run that has a marker and no event: just being made, or its driver died there."""
+    storage, keys = workspace.storage, Keys(run)
+    marker = storage.head(keys.open)
+    age = (storage.now(f"{keys.control}clock") - marker.modified).total_seconds() if marker else 0
+    if marker and age < LEASE_S:
+        return Advanced(run=run, status="is just being started")
+    storage.delete(*(entry.key for entry in storage.list(keys.control)), keys.open)
+    return Advanced(run=run, status="never started, forgotten")
+
+
+def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
+    """Remove what runs left that are over; name those that are open."""
+    swept = []
+    for name in PLANNERS:
+        cloud = clouds.load(name, workspace)
+        found = cloud.leftovers()
+        # read after the leftovers: a run's marker is there before anything else of it
+        still_open = set(names(workspace))
+        for left in found:
+            action = "found" if dry_run else "removed"
+            if left.run in still_open:
+                action = f"kept: the run is open, rpac advance {left.run} ends it"
+            elif not dry_run:
+                cloud.discard(left)
+            swept.append(Swept(run=left.run, what=f"{left.kind} {left.name}", action=action))
+        if not dry_run and (remaining := {*cloud.leftovers()} & {*found}):
+            gone_on = [left for left in remaining if left.run not in still_open]
+            for left in gone_on:
+                what = f"{left.kind} {left.name}"
+                swept.append(Swept(run=left.run, what=what, action="could not be removed"))
+    for run in names(workspace):
+        if not any(item.run == run for item in swept):
+            action = f"rpac advance {run}"
+            swept.append(Swept(run=run, what=f"open run, {_who(workspace, run)}", action=action))
+    return swept
+
+
+def _who(workspace: Workspace, run: str) -> str:
+    state = fold(EventLog(workspace.storage, run).read())
+    if state.claim and not is_gone(state.claim.body["driver"]):
+        return "a driver is at it"
+    return "no driver is known to be at it"
+
+
+def locate(workspace: Workspace, run: str) -> str | None:
+    """
+    The open run that an id or a part of it means; None when there is none.
+
+    Raises:
+        HistoryError: it means several.
+    """
+    known = names(workspace)
+    found = [name for name in known if name == run or name.startswith(run) or name.endswith(run)]
+    if len(found) > 1 and run not in found:
+        raise HistoryError(f"{run!r} means several open runs", hint=", ".join(found))
+    return run if run in found else next(iter(found), None)
