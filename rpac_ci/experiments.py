@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -32,6 +31,7 @@ from pydantic import (
 from rpac_ci import quantities, yaml_io
 from rpac_ci.canonical import Json
 from rpac_ci.errors import CommandError, ExperimentError, Problem
+from rpac_ci.jobs import EngineName, matches
 
 EXPERIMENT_FILE = "experiment.yaml"
 METRICS_FILE = "metrics.json"
@@ -62,12 +62,6 @@ def _pattern(pattern: str) -> str:
 
 
 OutputPattern: TypeAlias = Annotated[str, AfterValidator(_pattern)]
-
-
-def matches(path: str, pattern: str) -> bool:
-    """Whether an output's path is named by a pattern; `*` does not cross a `/`."""
-    names, wanted = path.split("/"), pattern.split("/")
-    return len(names) == len(wanted) and all(map(fnmatchcase, names, wanted))
 
 
 def _quantity(parse: Any, pattern: str, example: str) -> tuple[BeforeValidator, WithJsonSchema]:
@@ -128,13 +122,6 @@ class GitSource(Model):
 
     git: Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
-
-
-class EngineName(StrEnum):
-    """Engines this version can start."""
-
-    PROCESS = "process"
-    DASK = "dask"
 
 
 class WorkerLoss(StrEnum):
@@ -358,7 +345,6 @@ def parse(document: yaml_io.Document) -> Experiment:
         raise ExperimentError(sorted(unique, key=lambda p: (p.line, p.column))) from exc
 
 
-PLACEHOLDER = re.compile(r"\{(args|data)\.([A-Za-z0-9_]+)\}|\{(outputs|seed)\}")
 _LOOKS_LIKE_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]*\}")
 
 

@@ -6,16 +6,28 @@ what they report. Neither side needs to know more of the other than this module.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any, NewType, Self
 
 from rpac_ci.canonical import Json
 
 PROTOCOL = 1  # of the node program: driver and nodes must agree
 
+# what a command may refer to
+PLACEHOLDER = re.compile(r"\{(args|data)\.([A-Za-z0-9_]+)\}|\{(outputs|seed)\}")
+
 RunId = NewType("RunId", str)
+
+
+class EngineName(StrEnum):
+    """Engines this version can start."""
+
+    PROCESS = "process"
+    DASK = "dask"
 
 
 class JobState(StrEnum):
@@ -227,3 +239,9 @@ class Keys:
 def content_key(sha256: str) -> str:
     """Key of content-addressed bytes; accepts `sha256:<hex>` and plain hex."""
     return f"content/sha256/{sha256.removeprefix('sha256:')}"
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether an output's path is named by a pattern; `*` does not cross a `/`."""
+    names, wanted = path.split("/"), pattern.split("/")
+    return len(names) == len(wanted) and all(map(fnmatchcase, names, wanted))

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from rpac_ci.errors import PipelineError
-from rpac_ci.experiments import EngineName
+from rpac_ci.jobs import EngineName
 
 if TYPE_CHECKING:
     from rpac_ci.engines.interface import Engine

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rpac_ci.errors import SourceError
-from rpac_ci.experiments import PLACEHOLDER, matches
-from rpac_ci.jobs import JobSpec, Keys, content_key
+from rpac_ci.jobs import PLACEHOLDER, JobSpec, Keys, content_key, matches
 from rpac_ci.sources import Content, ContentCache, fetch
 from rpac_ci.storage import Storage
 

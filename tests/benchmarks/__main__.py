@@ -1,0 +1,100 @@
+"""
+`make bench`: ratios against the bare tools, measured side by side in one run.
+
+Each line is the median of a few repetitions with the smallest and largest in brackets. Nothing is
+asserted: a table is for reading.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+RPAC = [sys.executable, "-m", "rpac_ci"]
+MAIN = "import pathlib, sys; pathlib.Path(sys.argv[1], 'metrics.json').write_text('{\"one\": 1}')\n"
+YAML = """\
+id: trivial
+title: Nothing but overhead
+engine: process
+command: [python, main.py, "{outputs}"]
+verify: {one: {expect: 1}}
+"""
+
+
+def timed(action: Callable[[], object], times: int = 7) -> list[float]:
+    """Seconds of each repetition, after one that does not count."""
+    action()
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def run(*argv: str, cwd: Path | None = None) -> None:
+    subprocess.run(argv, cwd=cwd, check=True, capture_output=True)
+
+
+def show(what: str, ours: list[float], bare: list[float]) -> None:
+    def spread(seconds: list[float]) -> str:
+        low, high = min(seconds), max(seconds)
+        return f"{statistics.median(seconds):7.3f} s [{low:.3f}, {high:.3f}]"
+
+    ratio = statistics.median(ours) / statistics.median(bare)
+    more = statistics.median(ours) - statistics.median(bare)
+    print(f"{what:<44} {spread(ours):<28} {spread(bare):<28} {ratio:6.2f} {more:+7.3f} s")
+
+
+def main() -> None:
+    print(f"{'':<44} {'rpac':<28} {'bare':<28} {'ratio':>6} {'more':>9}")
+    start = timed(lambda: run(*RPAC, "--help"))
+    show("rpac --help, python -c pass", start, timed(lambda: run(sys.executable, "-c", "pass")))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["RPAC_CACHE"] = str(folder / "cache")
+        repository = folder / "repository"
+        experiment = repository / "experiments" / "trivial"
+        experiment.mkdir(parents=True)
+        (experiment / "experiment.yaml").write_text(YAML)
+        (experiment / "main.py").write_text(MAIN)
+        run("git", "init", "--quiet", cwd=repository)
+        run("git", "add", ".", cwd=repository)
+        identity = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
+        run("git", *identity, "commit", "--quiet", "--message", "add", cwd=repository)
+        show(
+            "trivial experiment, start to commit",
+            timed(lambda: run(*RPAC, "reproduce", "trivial", "--quiet", cwd=repository)),
+            timed(lambda: run(sys.executable, "main.py", name, cwd=experiment)),
+        )
+        stage(folder)
+
+
+def stage(folder: Path) -> None:
+    """Hashing and keeping a file, against sha256sum; then again, which reads nothing."""
+    from rpac_ci.sources import ContentCache, fetch
+
+    data = folder / "data.bin"
+    with data.open("wb") as file:
+        for _ in range(256):
+            file.write(os.urandom(1 << 20))
+
+    def cold() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            fetch("file:data.bin", folder=folder, cache=ContentCache(Path(name)))
+
+    warm = ContentCache(folder / "warm")
+    bare = timed(lambda: run("sha256sum", str(data)), 5)
+    show("staging 256 MiB, sha256sum", timed(cold, 5), bare)
+    again = timed(lambda: fetch("file:data.bin", folder=folder, cache=warm), 5)
+    show("staging it a second time, sha256sum", again, bare)
+
+
+if __name__ == "__main__":
+    main()
