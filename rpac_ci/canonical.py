@@ -19,6 +19,7 @@ Digest = NewType("Digest", str)  # "sha256:<64 hex digits>"
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _RESERVED = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_SURROGATES = re.compile("[\ud800-\udfff]")
 # JSON leaves these as they are; in a YAML double-quoted string they must be escaped.
 _YAML_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
@@ -59,14 +60,16 @@ def canonical_yaml(value: Mapping[str, Json]) -> bytes:
 def _dumps(
     value: Json, *, indent: int | None = None, separators: tuple[str, str] | None = None
 ) -> bytes:
-    return json.dumps(
+    text = json.dumps(
         value,
         sort_keys=True,
         ensure_ascii=False,
         allow_nan=False,
         indent=indent,
         separators=separators,
-    ).encode()
+    )
+    # half a surrogate pair has no UTF-8, and can only stand in a string
+    return _SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
 def _yaml_lines(value: Json) -> Iterator[str]:

@@ -100,6 +100,8 @@ def _build(folder: Path, lock: bytes, python: str, uv: _Uv) -> EnvironmentInfo:
     interpreter = str(folder / "bin" / "python")
     install = ["pip", "install", "--quiet", "--python", interpreter, "-r", str(requirements)]
     install.append("--no-build")  # wheels only: building runs code that no hash of ours covers
+    if "UV_NO_INDEX" in uv.environment:
+        install.append("--no-index")
     if b"--hash" in lock:
         # with every hash given it does not matter which index answers
         install += ["--require-hashes", "--index-strategy", "unsafe-best-match"]
@@ -123,7 +125,7 @@ class _Uv:
         self._held = held
         self._stop = stop
         mine = {name: value for name, value in os.environ.items() if _ALLOWED.fullmatch(name)}
-        self._environment = {**mine, **_index_settings(), "NO_COLOR": "1"}
+        self.environment = {**mine, **_index_settings(), "NO_COLOR": "1"}
 
     def run(self, arguments: list[str], failure: str) -> None:
         """Run one uv command."""
@@ -135,7 +137,7 @@ class _Uv:
         """Run a command and return what it printed."""
         try:
             done = processes.run(
-                argv, timeout_s=BUILD_TIMEOUT_S, stop=self._stop, environment=self._environment,
+                argv, timeout_s=BUILD_TIMEOUT_S, stop=self._stop, environment=self.environment,
                 pass_fds=(self._held,),
             )  # fmt: skip
         except (TimeoutError, processes.StoppedError, OSError) as exc:
@@ -158,6 +160,8 @@ def _index_settings() -> dict[str, str]:
              "find-links": "UV_FIND_LINKS"}  # fmt: skip
     for line in out.splitlines():
         key, _, value = line.partition("=")
+        if key.endswith(".no-index") and value.strip("'\"").lower() in ("1", "true", "yes", "on"):
+            settings["UV_NO_INDEX"] = "1"
         name = names.get(key.rpartition(".")[2])
         if name and name not in os.environ:
             words = value.strip("'\"").replace("\\n", " ").split()

@@ -104,10 +104,19 @@ class EventLog:
             value = self._storage.get_json(self._key(number))
             if value is None:
                 raise StorageError(f"event {number} of {self._keys.run} has vanished")
-            self._events.append(
-                Event(number=number, kind=Kind(value["kind"]), at=value["at"], body=value["body"])
-            )
+            self._events.append(self._parse(number, value))
         return list(self._events)
+
+    def _parse(self, number: int, value: Any) -> Event:
+        try:
+            kind, at, body = Kind(value["kind"]), value["at"], value["body"]
+            datetime.fromisoformat(at)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise StorageError(
+                f"event {number} of {self._keys.run} is not one that this version knows",
+                hint="a newer rpac may have written it",
+            ) from exc
+        return Event(number=number, kind=kind, at=at, body=body)
 
     def append(self, kind: Kind, body: dict[str, Any], *, after: int) -> bool:
         """

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -36,7 +37,23 @@ from rpac_ci.jobs import EngineName, matches
 EXPERIMENT_FILE = "experiment.yaml"
 METRICS_FILE = "metrics.json"
 
-Scalar: TypeAlias = bool | int | float | str
+MAX_INTEGER = 2**63 - 1
+
+
+def _scalar(value: object) -> object:
+    fits = not isinstance(value, int) or abs(value) <= MAX_INTEGER
+    if not isinstance(value, (bool, int, float, str)) or not fits or value != value:
+        raise ValueError(f"got {_shown(value)}, expected a number, a text, true or false")
+    return value
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return repr(value)[:60]
+
+
+Scalar: TypeAlias = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 ExperimentId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Hex256: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -47,7 +64,8 @@ MetricName: TypeAlias = Annotated[
 
 def _relative(path: str) -> str:
     parts = PurePosixPath(path).parts
-    if not path or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+    odd = not path.isprintable() or "\\" in path or max(map(len, parts), default=0) > 255
+    if not path or path.startswith("/") or ".." in parts or odd or len(path) > 1024:
         raise ValueError(f"got {path!r}, expected a path inside the experiment's folder")
     return str(PurePosixPath(path))
 
@@ -120,7 +138,7 @@ class Data(Model):
 class GitSource(Model):
     """Code in another repository, pinned to a commit."""
 
-    git: Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
+    git: Annotated[str, StringConstraints(pattern=r"^https://[^\s@]+$")]
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
 
@@ -129,6 +147,14 @@ class WorkerLoss(StrEnum):
 
     TOLERATE = "tolerate"
     FAIL = "fail"
+
+
+Source: TypeAlias = Annotated[
+    Annotated[list[RelativePath], Tag("paths")] | Annotated[GitSource, Tag("repository")],
+    Discriminator(
+        lambda value: "repository" if isinstance(value, (Mapping, GitSource)) else "paths"
+    ),
+]
 
 
 class Engine(Model):
@@ -173,13 +199,24 @@ class Limits(Model):
     ) = None
 
 
+def _number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        finite = value is None
+    else:
+        finite = value.bit_length() <= 1000 if isinstance(value, int) else isfinite(value)
+    if not finite:
+        raise ValueError(f"got {_shown(value)}, expected a finite number")
+    return value
+
+
+Number: TypeAlias = Annotated[int | float, BeforeValidator(_number)]
 _Tolerance = Annotated[float, Field(ge=0)]
 
 
 class MetricRule(Model):
     """Agreement of one number of `metrics.json`; `verdict.judge` has the formula."""
 
-    expect: int | float | None = None
+    expect: Number | None = None
     abs_tol: _Tolerance = 0.0
     rel_tol: _Tolerance = 0.0
     unit: str | None = None
@@ -218,6 +255,15 @@ def _allow_bare(schema: dict[str, Any], bare: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [bare, schema]}
 
 
+def _word(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("got a null byte, expected text that a program can be given")
+    return text
+
+
+Word: TypeAlias = Annotated[str, StringConstraints(min_length=1), AfterValidator(_word)]
+
+
 class Experiment(Model):
     """One experiment as its author wrote it, with defaults filled in."""
 
@@ -226,8 +272,8 @@ class Experiment(Model):
     title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     description: str = ""
     engine: Annotated[Engine, _bare("name")]
-    command: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
-    source: list[RelativePath] | GitSource = Field(default_factory=lambda: ["."])
+    command: Annotated[list[Word], Field(min_length=1)]
+    source: Source = Field(default_factory=lambda: ["."])
     environment: Environment = Field(default_factory=Environment)
     args: dict[Name, Annotated[Arg, _bare("value")]] = Field(default_factory=dict)
     data: dict[Name, Data] = Field(default_factory=dict)
@@ -443,8 +489,7 @@ def _check_lock(lock: str, path: Path, experiment_file: str) -> Iterator[Problem
 
 def _explain(document: yaml_io.Document, error: Any) -> Problem:
     """One pydantic error in our words, at its place in the file."""
-    path = tuple(part for part in error["loc"] if part not in ("metric", "file", "[key]"))
-    path = _existing(document, path)
+    path = _existing(document, error["loc"])
     kind, context, got = error["type"], error.get("ctx", {}), error.get("input")
     last = str(error["loc"][-1]) if error["loc"] else ""
     if kind == "extra_forbidden":
@@ -459,8 +504,7 @@ def _explain(document: yaml_io.Document, error: Any) -> Problem:
         what, _, right = str(context["error"]).partition(", ")
         return document.problem(path, what, right)
     message = error["msg"].replace("Input should be", "expected", 1)
-    shown = repr(got) if not isinstance(got, (dict, list)) else f"a {_json_type(got)}"
-    return document.problem(path, f"got {shown[:80]}", message[:1].lower() + message[1:])
+    return document.problem(path, f"got {_shown(got)}", message[:1].lower() + message[1:])
 
 
 def _existing(document: yaml_io.Document, loc: tuple[str | int, ...]) -> yaml_io.KeyPath:
@@ -483,7 +527,7 @@ def _known_keys(loc: tuple[str | int, ...]) -> set[str]:
         "source": GitSource,
     }
     if loc[0] == "verify":
-        model: type[Model] = FileRule if "file" in loc else MetricRule
+        model: type[Model] = FileRule if loc[2] == "file" else MetricRule
     elif len(loc) == 1:
         model = Experiment
     else:
@@ -494,10 +538,6 @@ def _known_keys(loc: tuple[str | int, ...]) -> set[str]:
 def _did_you_mean(word: str, known: set[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]!r}?" if near else ""
-
-
-def _json_type(value: object) -> str:
-    return "mapping" if isinstance(value, dict) else "list"
 
 
 def json_schema() -> dict[str, Json]:
@@ -511,6 +551,10 @@ def json_schema() -> dict[str, Json]:
     patterns = arg.get("patternProperties") or {"": arg.get("additionalProperties", {})}
     for pattern, item in patterns.items():
         patterns[pattern] = _allow_bare(item, scalars)
+    for mapping in ("args", "data", "verify"):
+        properties[mapping]["additionalProperties"] = False
+    rule = next(iter(properties["verify"]["patternProperties"].values()))
+    rule["anyOf"] = rule.pop("oneOf")  # {} is a metric without a value yet, and fits both
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": get_args(Experiment.model_fields["schema_"].annotation)[0],

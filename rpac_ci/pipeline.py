@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +25,7 @@ from rpac_ci.canonical import Digest, Json, canonical_json, canonical_yaml, dige
 from rpac_ci.commands import Overrides
 from rpac_ci.errors import CommandError, PipelineError
 from rpac_ci.experiments import (
+    MAX_INTEGER,
     Arg,
     ArgRole,
     Data,
@@ -34,7 +36,6 @@ from rpac_ci.experiments import (
     Hex256,
     Limits,
     Model,
-    RelativePath,
     Resources,
     Rule,
     Scalar,
@@ -71,7 +72,7 @@ class EnvironmentRef(Model):
     """Which software: the lock's hash and the interpreter."""
 
     kind: Annotated[EnvironmentKind, Field(strict=False)]
-    lock: RelativePath | None = None
+    lock: str | None = None
     lock_sha256: Hex256 | None = None
     python: str | None = None
 
@@ -270,10 +271,9 @@ def _typed(text: str, like: Scalar) -> Scalar:
             raise ValueError(f"got {text!r}, expected true or false")
         return text == "true"
     if isinstance(like, int):
-        try:
-            return int(text)
-        except ValueError:
-            raise ValueError(f"got {text!r}, expected a whole number such as {like}") from None
+        if not re.fullmatch(r"[-+]?[0-9]{1,19}", text) or abs(int(text)) > MAX_INTEGER:
+            raise ValueError(f"got {text!r}, expected a whole number such as {like}")
+        return int(text)
     if isinstance(like, float):
         try:
             number = float(text)

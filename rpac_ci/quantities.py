@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _MIB = {"MiB": 1.0, "GiB": 1024.0, "TiB": 1024.0**2, "MB": 1e6 / 2**20, "GB": 1e9 / 2**20}
+_LONGEST_S = 366 * 86400
+_LONGEST = 40  # characters of a quantity
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 MEMORY_PATTERN = rf"^{_NUMBER} ?(MiB|GiB|TiB|MB|GB)$"
-DURATION_PATTERN = rf"^({_NUMBER} ?(s|min|h|d)( (?=\d)|$))+$"
+DURATION_PATTERN = rf"^({_NUMBER} ?(s|min|h|d)( (?=[0-9])|$))+$"
 COST_PATTERN = rf"^{_NUMBER} ?USD$"
 
 
 def parse_memory(text: str) -> int:
     """`8 GiB` -> 8192 (MiB, rounded down). Raises ValueError with the accepted form."""
-    match = re.match(MEMORY_PATTERN, text)
+    match = re.fullmatch(MEMORY_PATTERN, text) if len(text) <= _LONGEST else None
     if not match or (mib := int(float(match[1]) * _MIB[match[2]])) < 1:
         raise ValueError(f"got {text!r}, expected a size such as '512 MiB' or '8 GiB'")
     return mib
@@ -23,20 +25,20 @@ def parse_memory(text: str) -> int:
 
 def parse_duration(text: str) -> int:
     """`1 h 30 min` -> 5400 (s). Raises ValueError with the accepted form."""
-    if not re.match(DURATION_PATTERN, text):
+    if len(text) > _LONGEST or not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(
             f"got {text!r}, expected a duration such as '90 s', '20 min' or '1 h 30 min'"
         )
     parts = re.findall(rf"{_NUMBER} ?(s|min|h|d)", text)
     seconds = int(sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    if seconds < 1:
-        raise ValueError(f"got {text!r}, expected at least 1 s")
+    if not 1 <= seconds <= _LONGEST_S:
+        raise ValueError(f"got {text!r}, expected at least 1 s and at most 366 d")
     return seconds
 
 
 def parse_cost(text: str) -> float:
     """`5 USD` -> 5.0 (USD). Raises ValueError with the accepted form."""
-    match = re.match(COST_PATTERN, text)
+    match = re.fullmatch(COST_PATTERN, text) if len(text) <= _LONGEST else None
     if not match:
         raise ValueError(f"got {text!r}, expected a price such as '5 USD'")
     return float(match[1])
@@ -44,12 +46,12 @@ def parse_cost(text: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """0.84 -> `0.8 s`, 75 -> `1 min 15 s`, 3700 -> `1 h 2 min`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
@@ -62,7 +64,7 @@ def format_bytes(size: int) -> str:
     """1536 -> `1.5 KiB`."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
+        if round(value, 1) < 1024 or unit == "GiB":
             break
         value /= 1024
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

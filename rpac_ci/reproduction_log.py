@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rpac_ci.errors import HistoryError, RunNotFoundError
@@ -166,14 +166,14 @@ class ReproductionLog:
         Raises:
             HistoryError: other bytes stand there under the same name, or git refuses.
         """
-        probe = next(name for name in sorted(entry.files) if name.endswith(".json"))
+        documents = [name for name in sorted(entry.files) if name.endswith(".json")]
+        probe = "record.json" if "record.json" in documents else documents[0]
         failure: HistoryError | None = None
         for attempt in range(_TRIES):
             tip = self._git.resolve(LOG_REF) or self._remote_tip()
             if tip and self._git.resolve(f"{tip}:{entry.folder}/{probe}"):
                 self._check_same(tip, entry)
-                if self._git.resolve(LOG_REF):
-                    return tip
+                return tip
             time.sleep(0.02 * min(attempt, 10) if failure else 0)
             try:
                 self._git.run(
@@ -195,6 +195,7 @@ class ReproductionLog:
     def _check_same(self, tip: str, entry: Entry) -> None:
         # what is rendered from the documents may differ between versions; the first stays
         names = [name for name in sorted(entry.files) if name.endswith((".json", ".yaml"))]
+        names.sort(key="record.json".__ne__)
         stored = self._git.blobs(f"{tip}:{entry.folder}/{name}" for name in names)
         for name, content in zip(names, stored, strict=True):
             if content != entry.files[name]:
@@ -248,13 +249,21 @@ class ReproductionLog:
             if branch and head and self._git.resolve(f"{head}:{paths[0]}"):
                 self._restore(head, paths)
                 return head, ""
-            reason = self._why_not(branch, head)
+            reason = self._why_not(branch, head) or self._in_the_way(entry.folder)
             if reason or branch is None or head is None:
                 return None, reason
             commit = self._commit(entry, head)
             with contextlib.suppress(HistoryError):  # the branch moved: look again
                 self._git.run("update-ref", "-m", f"rpac: {entry.subject}", branch, commit, head)
         return None, f"{branch} kept moving"
+
+    def _in_the_way(self, folder: str) -> str:
+        """Something of the user's that stands where the report's folder should be."""
+        for part in [*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)]:
+            path = self._git.root / part
+            if path.is_symlink() or (path.exists() and not path.is_dir()):
+                return f"{part} is not a folder"
+        return ""
 
     def _restore(self, commit: str, paths: list[str]) -> None:
         """Bring index and working tree to the commit, in these paths only."""

@@ -27,6 +27,7 @@ from rpac_ci.git import Git, TreeEntry
 MAX_BYTES = 32 * 2**20
 MAX_FILES = 5000
 MAX_DIRTY_BYTES = 2**20  # not in git yet, so the log has to hold it
+_README = re.compile(r"README(\.(md|rst|txt))?", re.IGNORECASE)
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -93,6 +94,10 @@ def make(
             hint=f"at most {MAX_FILES} files, {MAX_BYTES >> 20} MiB: declare large files as data",
         )
     for file in ordered:
+        if not file.path.isprintable():
+            raise PipelineError(
+                f"{file.path!a} is not a name that every system can hold", hint="rename it"
+            )
         if file.content.startswith(_LFS):
             raise PipelineError(
                 f"{file.path} is a Git LFS pointer", hint="declare large files as data instead"
@@ -162,7 +167,7 @@ def _join(prefix: str, part: str) -> str:
 
 def _left_out(path: str, experiment: str) -> bool:
     """The experiment's own file and a README beside it."""
-    return path == experiment or ("/" not in path and path.upper().startswith("README"))
+    return path == experiment or _README.fullmatch(path) is not None
 
 
 def _changed(git: Git, paths: list[str]) -> list[str]:
@@ -195,6 +200,8 @@ _SECRETS = re.compile(r"\.env(\..*)?|.*\.(pem|key|p12)|id_(rsa|ecdsa|ed25519)|\.
 
 
 def _working_files(git: Git, paths: list[str], prefix: str, experiment: str) -> list[SourceFile]:
+    if not paths:
+        return []
     out = git.run(
         "ls-files",
         "-z",
@@ -210,6 +217,8 @@ def _working_files(git: Git, paths: list[str], prefix: str, experiment: str) -> 
         shown = name.decode("utf-8", "surrogateescape")
         path = git.root / shown
         inner = shown if prefix == "." else shown.removeprefix(f"{prefix}/")
+        if path.is_symlink():
+            raise PipelineError(f"{shown} is a symbolic link", hint="put the file itself there")
         if _left_out(inner, experiment) or not path.exists():
             continue
         if _SECRETS.fullmatch(path.name):
@@ -217,7 +226,7 @@ def _working_files(git: Git, paths: list[str], prefix: str, experiment: str) -> 
                 f"{shown} looks like a secret and would be committed with the run",
                 hint="move it out of the experiment's folder, or add it to .gitignore",
             )
-        if path.is_symlink() or not path.is_file():
+        if not path.is_file():
             raise PipelineError(f"{shown} is not a regular file", hint="put the file itself there")
         files.append(SourceFile(inner, os.access(path, os.X_OK), path.read_bytes()))
     return files

@@ -10,6 +10,7 @@ Every byte is hashed while it is read and kept once, by its hash, in a cache tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,7 +35,11 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S, PIP_TIMEOUT_S = 10.0, 60.0, 900.0
 LEAST_BYTES_PER_S, PATIENCE_S = 1024.0, 120.0  # a slower server is given up
 _SEALED_NS = 0  # modification time of verified content: a later write gives itself away
 
-_SECRET = re.compile(r"sig|token|secret|passw|credential|api_?key|auth", re.IGNORECASE)
+_SECRET = re.compile(
+    r"x-(amz|goog)-.*|sig|signature|.*token|.*secret.*|passw(or)?d|(api|access)_?key.*|auth"
+    r"|credentials?|awsaccesskeyid",
+    re.IGNORECASE,
+)
 
 Report: TypeAlias = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
@@ -63,6 +68,7 @@ class PypiLocator:
     member: str
 
 
+_HTTPS = "https://<host>/<path> without user or password"
 _WHEELS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 Locator: TypeAlias = FileLocator | HttpsLocator | PypiLocator
@@ -93,8 +99,11 @@ def parse_locator(uri: str) -> Locator:
             )
         return FileLocator(path)
     if scheme == "https":
-        parts = urlsplit(uri)
-        if secret := next(filter(_SECRET.search, _query_names(parts.query)), None):
+        try:
+            parts = urlsplit(uri)
+        except ValueError as exc:
+            raise CommandError(f"got {uri!r}: {exc}", hint=_HTTPS) from exc
+        if secret := next(filter(_SECRET.fullmatch, _query_names(parts.query)), None):
             raise CommandError(
                 f"the URL carries {secret}, which looks like a credential",
                 hint="locators are committed: use one that needs no signature",
@@ -207,10 +216,12 @@ class ContentCache:
     def note(self, key: str, sha256: str) -> None:
         """Remember which content a file or a wheel member had."""
         path = self._note_path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        incoming = path.with_suffix(f".{os.getpid()}")
-        incoming.write_text(sha256)
-        incoming.replace(path)
+        with contextlib.suppress(OSError):  # a note saves work, nothing hangs on it
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent)
+            with os.fdopen(handle, "w") as file:
+                file.write(sha256)
+            Path(name).replace(path)
 
     def noted(self, key: str) -> Content | None:
         """The content remembered for a key, if the cache still has it."""
@@ -323,19 +334,19 @@ def _read_url(url: str, reader: _Reader) -> Iterator[bytes]:
     try:
         with requests.Session() as session:
             session.mount("https://", HTTPAdapter(max_retries=retry))
+            session.adapters.pop("http://")  # so that a redirect there is not followed
             session.max_redirects = 5
             session.headers["Accept-Encoding"] = "identity"  # the file's own bytes are hashed
             timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
             with session.get(url, stream=True, timeout=timeout) as response:
-                hops = [*response.history, response]
-                if any(not hop.url.startswith("https://") for hop in hops):
-                    raise SourceError(f"{url} redirects to an address without https")
                 response.raise_for_status()
                 length = response.headers.get("Content-Length", "")
                 # read1 gives what has come, so that a server that drips is noticed
                 yield from reader.chunks(
                     response.raw.read1, int(length) if length.isdigit() else None
                 )
+    except requests.exceptions.InvalidSchema as exc:
+        raise SourceError(f"{url} redirects to an address without https") from exc
     except requests.HTTPError as exc:
         status = exc.response.status_code
         raise SourceError(

@@ -97,7 +97,9 @@ class Storage:
             with path.open("wb") as file:
                 for chunk in chunks:
                     file.write(chunk)
-        except FileNotFoundError:
+        except FileNotFoundError as exc:
+            if not path.parent.is_dir():  # it is the file that has no place, not the object
+                raise self._error(f"reading {key}", exc) from exc
             return False
         except Exception as exc:
             raise self._error(f"reading {key}", exc) from exc

@@ -95,10 +95,9 @@ def show_conclusion(conclusion: Conclusion) -> None:
         for check in required:
             good = check.agreement in (Agreement.IDENTICAL, Agreement.WITHIN_TOLERANCE)
             table.add_row(
-                *(
-                    escape(str(value)[:20])
-                    for value in (check.name, check.rule, check.expected, check.observed)
-                ),
+                escape(check.name),
+                check.rule,
+                *(_value(value, check.unit) for value in (check.expected, check.observed)),
                 f"[{'green' if good else 'red'}]{check.agreement}[/]",
             )
         console.print(table)
@@ -117,6 +116,14 @@ def show_conclusion(conclusion: Conclusion) -> None:
         console.print(f"report  rpac show {conclusion.run}", soft_wrap=True)
         console.print(f"log     {conclusion.log_commit[:12]}; branch: {escape(conclusion.remark)}")
     console.print(f"again   rpac reproduce {record.experiment}@{conclusion.run}", soft_wrap=True)
+
+
+def _value(value: float | str | None, unit: str | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, str):  # a hash
+        return f"{value[:12]}…"
+    return escape(f"{value} {unit}" if unit else str(value))
 
 
 def show_plan(planned: Plan) -> None:

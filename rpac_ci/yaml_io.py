@@ -8,13 +8,24 @@ bounded size and depth.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from ruamel.yaml.reader import ReaderError
 
 from rpac_ci.canonical import Json
 from rpac_ci.errors import ExperimentError, Problem
@@ -23,7 +34,6 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 24
 
 KeyPath = tuple[str | int, ...]
-_SCALARS = {"null", "bool", "int", "float", "str"}
 _PREFIX = "tag:yaml.org,2002:"
 
 
@@ -55,115 +65,208 @@ def load(path: Path, *, shown_as: str = "") -> Document:
     try:
         data = path.read_bytes()
     except OSError as exc:
-        raise _error(name, f"cannot be read: {exc.strerror or exc}") from exc
+        raise _error(name, (1, 1), f"cannot be read: {exc.strerror or exc}") from exc
     return loads(data, file=name)
 
 
 def loads(data: bytes, *, file: str) -> Document:
     """Read YAML from bytes; see `load`."""
     if len(data) > MAX_BYTES:
-        raise _error(file, f"{len(data)} bytes", f"at most {MAX_BYTES} bytes of YAML")
+        raise _error(file, (1, 1), f"{len(data)} bytes", f"at most {MAX_BYTES} bytes of YAML")
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        line = data[: exc.start].count(b"\n") + 1
-        raise _error(file, "not UTF-8 text", "save the file as UTF-8", line=line) from exc
-    reader = YAML(typ="safe", pure=True)
+        where = _place(data[: exc.start].decode("utf-8", "replace"))
+        raise _error(file, where, "not UTF-8 text", "save the file as UTF-8") from exc
+    builder = _Builder(file)
     try:
-        root = reader.compose(text)
+        for event in YAML(typ="safe", pure=True).parse(text):
+            builder.take(event)
     except MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        place = (mark.line + 1, mark.column + 1) if mark else builder.place
         what = str(exc.problem or exc.context or "not YAML").strip()
         right = "indent with spaces" if "'\\t'" in what else ""
-        raise _error(file, f"not YAML: {what}", right, line=line, column=column) from exc
-    except YAMLError as exc:
-        raise _error(file, f"not YAML: {str(exc).splitlines()[0]}") from exc
-    except RecursionError as exc:
-        raise _error(file, "nested too deeply", f"at most {MAX_DEPTH} levels") from exc
-    builder = _Builder(file, reader)
-    value = builder.build(root, (), 0) if root is not None else None
+        raise _error(file, place, f"not YAML: {what}", right) from exc
+    except ReaderError as exc:
+        what = f"unacceptable character #x{ord(text[exc.position]):04x}"
+        raise _error(file, _place(text[: exc.position]), f"not YAML: {what}") from exc
+    except (YAMLError, ValueError, OverflowError, AssertionError) as exc:
+        # ruamel's own slips, for instance on "\\U00110000"
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise _error(file, builder.place, f"not YAML: {reason[:200]}") from exc
     if builder.problems:
         raise ExperimentError(builder.problems)
-    return Document(file, value, builder.positions)
+    return Document(file, builder.value, builder.positions)
 
 
-def _error(
-    file: str, what: str, right: str = "", line: int = 1, column: int = 1
-) -> ExperimentError:
+def _place(before: str) -> tuple[int, int]:
+    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+
+
+def _error(file: str, place: tuple[int, int], what: str, right: str = "") -> ExperimentError:
+    line, column = place
     return ExperimentError([Problem(file=file, line=line, column=column, what=what, right=right)])
 
 
 class _Builder:
-    """Turns composed nodes into plain values, noting positions and problems on the way."""
+    """
+    Builds plain values from parse events, noting positions and problems on the way.
 
-    def __init__(self, file: str, reader: YAML) -> None:
-        self.file = file
+    Events come before anchors are resolved, so an alias is seen as what it is, at its place, and no
+    nesting is deep enough to exhaust the stack.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.value: Json = None
         self.positions: dict[KeyPath, tuple[int, int]] = {}
         self.problems: list[Problem] = []
-        self._constructor: Any = reader.constructor
-        self._seen: set[int] = set()
+        self.place = (1, 1)
+        self._file = file
+        self._open: list[_Open] = []
+        self._documents = 0
 
-    def build(self, node: Node, path: KeyPath, depth: int) -> Json:
-        self.positions.setdefault(path, _position(node))
-        if id(node) in self._seen:
-            self._refuse(node, "an alias", "write the value out")
-            return None
-        self._seen.add(id(node))
-        if depth > MAX_DEPTH:
-            self._refuse(node, "nested too deeply", f"at most {MAX_DEPTH} levels")
-            return None
-        if isinstance(node, ScalarNode):
-            return self._scalar(node)
-        if isinstance(node, SequenceNode):
-            self._standard_tag(node, "seq")
-            return [self.build(item, (*path, n), depth + 1) for n, item in enumerate(node.value)]
-        if isinstance(node, MappingNode):
-            self._standard_tag(node, "map")
-            return self._mapping(node, path, depth)
-        self._refuse(node, "not a value", "a scalar, list or mapping")
-        return None
+    def take(self, event: Any) -> None:
+        """One event of the parser."""
+        self.place = event.start_mark.line + 1, event.start_mark.column + 1
+        if isinstance(event, DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise _error(self._file, self.place, "another document", "one in each file")
+        elif isinstance(event, AliasEvent):
+            self._refuse("an alias", "write the value out")
+            self._put(None)
+        elif isinstance(event, ScalarEvent):
+            self._put(event.value if self._expects_key() else self._scalar(event), event=event)
+        elif isinstance(event, (SequenceStartEvent, MappingStartEvent)):
+            self._start(event)
+        elif isinstance(event, (SequenceEndEvent, MappingEndEvent)):
+            self._open.pop()
 
-    def _mapping(self, node: MappingNode, path: KeyPath, depth: int) -> Json:
-        result: dict[str, Json] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, ScalarNode):
-                self._refuse(key_node, "a key that is not a word", "a word")
-                continue
-            key = str(key_node.value)
-            if key in result:
-                self._refuse(key_node, f"duplicate key {key!r}", "each key once")
-                continue
-            self.positions[(*path, key)] = _position(key_node)
-            result[key] = self.build(value_node, (*path, key), depth + 1)
-        return result
+    def _expects_key(self) -> bool:
+        return bool(self._open) and self._open[-1].expects_key
 
-    def _scalar(self, node: ScalarNode) -> Json:
-        kind = str(node.tag).removeprefix(_PREFIX)
-        if kind == "timestamp":  # a date is a word to us
-            return str(node.value)
-        if kind not in _SCALARS:
-            self._refuse(node, f"the tag {node.tag}", "a plain value without tags")
+    def _start(self, event: Any) -> None:
+        is_list = isinstance(event, SequenceStartEvent)
+        if len(self._open) >= MAX_DEPTH:
+            right = f"at most {MAX_DEPTH} levels"
+            raise ExperimentError([*self.problems, self._problem("nested too deeply", right)])
+        if self._expects_key():
+            self._refuse("a key that is not a word", "a word")
+        if str(event.tag or "") not in ("", _PREFIX + ("seq" if is_list else "map")):
+            self._refuse(f"the tag {event.tag}", "a plain value without tags")
+        value: list[Json] | dict[str, Json] = [] if is_list else {}
+        self._open.append(_Open(self._put(value), value))
+
+    def _put(self, value: Json, *, event: Any = None) -> KeyPath:
+        """Place a value in what is open; returns its path."""
+        if not self._open:
+            self.positions.setdefault((), self.place)
+            self.value = value
+            return ()
+        parent = self._open[-1]
+        if isinstance(parent.value, list):
+            path: KeyPath = (*parent.path, len(parent.value))
+            self.positions.setdefault(path, self.place)
+            parent.value.append(value)
+            return path
+        if parent.expects_key:
+            parent.key, parent.expects_key = self._key(event, value, parent), False
+            return parent.path
+        parent.expects_key = True
+        path = (*parent.path, parent.key or "")
+        if parent.key is not None:
+            parent.value[parent.key] = value
+        return path
+
+    def _key(self, event: Any, value: Json, parent: _Open) -> str | None:
+        """A mapping's next key; None when it is refused, and then its value is left out."""
+        if event is None:
             return None
-        if kind == "str":
-            return str(node.value)
+        if str(event.tag or "") not in ("", _PREFIX + "str"):
+            self._refuse(f"the tag {event.tag}", "a plain value without tags")
+        key = str(value)
+        if key in parent.value:
+            self._refuse(f"duplicate key {_short(key)}", "each key once")
+            return None
+        self.positions[(*parent.path, key)] = self.place
+        return key
+
+    def _scalar(self, event: Any) -> Json:
+        text = str(event.value)
+        kind = str(event.tag or "")
+        if not kind:
+            kind = _PREFIX + ("str" if event.style else _kind_of(text))
+        name = kind.removeprefix(_PREFIX)
+        if kind == name or name not in _SCALARS:
+            self._refuse(f"the tag {event.tag}", "a plain value without tags")
+            return None
         try:
-            value: Json = self._constructor.construct_object(node)
-        except (ValueError, YAMLError):
-            self._refuse(node, f"{node.value!r} is not a valid {kind}", "a plain value")
+            return _SCALARS[name](text)
+        except (ValueError, KeyError):
+            self._refuse(f"{_short(text)} is not a valid {name}", "a plain value")
             return None
-        return value
 
-    def _standard_tag(self, node: Node, kind: str) -> None:
-        if str(node.tag) != _PREFIX + kind:
-            self._refuse(node, f"the tag {node.tag}", "a plain value without tags")
+    def _refuse(self, what: str, right: str) -> None:
+        self.problems.append(self._problem(what, right))
 
-    def _refuse(self, node: Node, what: str, right: str) -> None:
-        line, column = _position(node)
-        self.problems.append(
-            Problem(file=self.file, line=line, column=column, what=what, right=right)
-        )
+    def _problem(self, what: str, right: str) -> Problem:
+        line, column = self.place
+        return Problem(file=self._file, line=line, column=column, what=what, right=right)
 
 
-def _position(node: Node) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping whose end has not come yet."""
+
+    path: KeyPath
+    value: Any
+    key: str | None = None
+    expects_key: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.expects_key = isinstance(self.value, dict)
+
+
+# YAML 1.2's core schema, whatever a %YAML directive says: `yes` is a word and 012 is twelve
+_FORMS = {
+    "null": re.compile(r"~|null|Null|NULL|"),
+    "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
+    "int": re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+    "float": re.compile(
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+    ),
+}
+_MAX_NUMBER = 320  # characters; more than any float needs
+
+
+def _kind_of(text: str) -> str:
+    return next((kind for kind, form in _FORMS.items() if form.fullmatch(text)), "str")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_NUMBER or not _FORMS["int"].fullmatch(text):
+        raise ValueError(text)
+    if text[:2] in ("0o", "0x"):
+        return int(text, 0)
+    return int(text)
+
+
+def _float(text: str) -> float:
+    if len(text) > _MAX_NUMBER or not _FORMS["float"].fullmatch(text):
+        raise ValueError(text)
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_SCALARS: dict[str, Callable[[str], Json]] = {
+    "null": lambda _: None,
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+    "int": _integer,
+    "float": _float,
+    "str": str,
+}
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "…")

@@ -52,7 +52,7 @@ def git(root: Path, *argv: str) -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No user's git settings, no user's cache (a given RPAC_TEST_CACHE is kept between sessions)."""
+    """No user's git settings or cache (a given RPAC_TEST_CACHE is kept between sessions)."""
     home = tmp_path_factory.mktemp("home")
     config = home / "gitconfig"
     config.write_text(

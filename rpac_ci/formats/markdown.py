@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count, format_bytes, format_duration
@@ -175,7 +176,7 @@ def _figures(figures: Sequence[str]) -> str:
         return ""
     lines = ["## Figures"]
     for path in figures:
-        lines += ["", f"![{text(path)}](<{path}>)"]
+        lines += ["", f"![{text(path)}]({quote(path)})"]
     return "\n".join(lines)
 
 
@@ -283,7 +284,9 @@ def _repeat(record: RunRecord) -> str:
 def text(value: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     flat = " ".join(value.split())
-    return re.sub(r"([\\`*_\[\]<>|#~!])", r"\\\1", flat)
+    flat = re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", flat)
+    # at the start these would make a list, a rule or a heading
+    return re.sub(r"^([0-9]*)([-+=.)])(?=\s|[-=]*$)", r"\1\\\2", flat)
 
 
 def _code(value: str) -> str:

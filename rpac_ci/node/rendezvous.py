@@ -57,7 +57,8 @@ def register(
     Raises:
         StrayNodeError: the place, or every place, is taken.
     """
-    for place in [index] if index is not None else range(nodes):
+    # without hints main is whoever was elected, and it takes place 0 itself
+    for place in [index] if index is not None else range(1, nodes):
         if storage.create_json(keys.node(place), {**facts, "index": place, "nonce": nonce}):
             return place
     raise StrayNodeError(f"node {'?' if index is None else index} is another process")

@@ -43,7 +43,8 @@ if __name__ == "__main__":
     mode, out = sys.argv[1:]
     client = Client(timeout=30)
     marker = str(pathlib.Path("marker").absolute())
-    print("workers", sorted(w["name"] for w in client.scheduler_info()["workers"].values()), flush=True)
+    workers = client.scheduler_info()["workers"].values()
+    print("workers", sorted(w["name"] for w in workers), flush=True)
     if mode == "wait":
         time.sleep(300)
     total = sum(client.gather(client.map(work, range(10), mode=mode, marker=marker)))
@@ -161,4 +162,4 @@ def test_the_eddy_census_is_reproduced_on_one_two_and_three_nodes(
         assert same["eddies.csv"] == "identical", "bit for bit, whatever the number of workers"
     variant = rpac("reproduce", "eddy-census", "args.ow_threshold=0.3")
     assert "compared (variant)" in variant.out
-    assert os.listdir(repository / "reports") == ["eddy-census"]
+    assert [p.name for p in (repository / "reports").iterdir()] == ["eddy-census"]

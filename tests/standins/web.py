@@ -1,11 +1,11 @@
-"""An https server on localhost with a certificate authority of its own, and pages that misbehave."""
+"""A server on localhost, https with an authority of its own, and pages that misbehave."""
 
 from __future__ import annotations
 
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -80,11 +80,13 @@ def bundle(authority: trustme.CA, path: Path) -> Path:
 # --- pages --------------------------------------------------------------------------------------
 
 
-def content(data: bytes) -> Page:
+def content(data: bytes, headers: Mapping[str, str] | None = None) -> Page:
     """A plain answer."""
 
     def page(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
+        for name, value in (headers or {}).items():
+            request.send_header(name, value)
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
         request.wfile.write(data)
@@ -147,5 +149,35 @@ def stalled(server: Server, data: bytes) -> Page:
         request.wfile.write(data)
         request.wfile.flush()
         server.closing.wait()
+
+    return page
+
+
+def chunked(data: bytes, *, complete: bool) -> Page:
+    """Sends pieces without saying how long it will be; hangs up before the end if told so."""
+
+    def page(request: BaseHTTPRequestHandler) -> None:
+        request.protocol_version = "HTTP/1.1"
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        for piece in (data[:1000], data[1000:]):
+            request.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        request.wfile.write(b"0\r\n\r\n" if complete else b"")
+        request.close_connection = True
+
+    return page
+
+
+def dripping(server: Server) -> Page:
+    """Sends a byte now and then, for as long as the server lives."""
+
+    def page(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "1000000")
+        request.end_headers()
+        while not server.closing.wait(0.02):
+            request.wfile.write(b"x")
+            request.wfile.flush()
 
     return page

@@ -7,14 +7,15 @@ A run's record is made by `records.build` from events, as in a real run; nothing
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rpac_ci.canonical import Json
+from rpac_ci.canonical import Json, canonical_json
 from rpac_ci.events import Event, Kind
 from rpac_ci.experiments import Experiment
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, define, science
-from rpac_ci.records import Reference, ReferenceKind, ReferenceRun, RunRecord, as_reference, build
+from rpac_ci.records import Reference, ReferenceKind, RunRecord, as_reference, build
 from rpac_ci.source_trees import SourceFile, SourceTree, make
 
 RUN = "20260102T030405Z-0a1b2c3d"
@@ -55,14 +56,13 @@ def values(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: {"value": value, "unit": unit} for name, (value, unit) in pairs.items()}
 
 
-def events(*facts: tuple[Kind, dict[str, Any]]) -> list[Event]:
-    """Facts as numbered events, one a second."""
+def events(*facts: tuple[Kind, dict[str, Any]], first: int = 1) -> list[Event]:
+    """Facts as events, one a second, as they are read back from a store."""
     return [
-        Event(
-            number=n, kind=kind, at=f"2026-01-02T03:{4 + n // 60:02d}:{n % 60:02d}.000Z", body=body
-        )
-        for n, (kind, body) in enumerate(facts, 1)
-    ]
+        Event(number=n, kind=kind, at=f"2026-01-02T03:{4 + n // 60:02d}:{n % 60:02d}.000Z",
+              body=json.loads(canonical_json(body)))
+        for n, (kind, body) in enumerate(facts, first)
+    ]  # fmt: skip
 
 
 def created(pipe: Pipeline, reference: Reference | None = None, **more: Any) -> dict[str, Any]:
@@ -132,7 +132,10 @@ def finished(
     outputs = dict(files or {})
     if metrics is not None or metrics_problem:
         outputs["metrics.json"] = repr(metrics).encode()
-    seen = {name: {"sha256": sha256(c), "size": len(c)} for name, c in (data or {}).items()}
+    seen: dict[str, Json] = {
+        name: {"sha256": sha256(content), "size": len(content)}
+        for name, content in (data or {}).items()
+    }
     result = {
         "exit_code": 0 if reason == "completed" else 1,
         "metrics": values(metrics or {}),
@@ -162,7 +165,7 @@ def story(
         ("submit", {}),
         ("watch", {"reason": reason, "message": message}),
         ("collect", dict(result or {})),
-        ("release", {"left": {}}),
+        ("release", {"left": {}, "cost_usd": 0.0}),
     ]
     facts: list[tuple[Kind, dict[str, Any]]] = [(Kind.CREATED, created(pipe, reference))]
     for step, outcome in results:
@@ -176,8 +179,3 @@ def claim(step: str, nonce: str = "me") -> dict[str, Any]:
     """Body of a claim."""
     driver = {"nonce": nonce, "host": "boot-1", "pid": 4711, "started": 1.0}
     return {"step": step, "driver": driver, "lease_s": 60.0}
-
-
-def past_run(record: RunRecord, **changes: Any) -> ReferenceRun:
-    """A past run as a reference, with changes."""
-    return as_reference(record).model_copy(update=changes)

@@ -29,9 +29,11 @@ def test_targets(text: str, target: Target) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "@", "Exp", "exp 42", "exp_42", "-exp", "--help", "exp@", "exp@1", "exp@../x", "../exp"]
-    + ["exp@a@b", "exp@" + "a" * 41, "x" * 64, "exp\n", "exp@abcd\n", "éxp", "exp/42", "exp;ls"],
-)
+    [
+        "", "@", "Exp", "exp 42", "exp_42", "-exp", "--help", "exp@", "exp@1", "exp@../x", "../exp",
+        "exp@a@b", "exp@" + "a" * 41, "x" * 64, "exp\n", "exp@abcd\n", "éxp", "exp/42", "exp;ls",
+    ],
+)  # fmt: skip
 def test_what_is_no_target(text: str) -> None:
     with pytest.raises(CommandError, match="expected <experiment> or <experiment>@<run>") as caught:
         parse_target(text)
@@ -154,6 +156,7 @@ words = st.builds("{}{}={}".format, likely, st.text(max_size=4), st.text(max_siz
 @given(st.lists(words, max_size=4))
 def test_any_words_are_overrides_or_a_command_error(some: list[str]) -> None:
     try:
-        assert parse_overrides(some).words == tuple(some)
-    except CommandError as exc:
-        assert exc.message  # noqa: PT017 - either end is right
+        read = parse_overrides(some)
+    except CommandError:
+        return
+    assert read.words == tuple(some)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,11 +16,15 @@ from rpac_ci import environments
 from rpac_ci.environments import EnvironmentInfo, ensure
 from rpac_ci.errors import EnvironmentBuildError
 from tests.conftest import ROOT
+from tests.standins import web
+from tests.standins.waiting import until
 from tests.standins.wheels import make_wheel, only_index, sha256_of
 
 BUILD = """\
-import json, pathlib, sys
+import json, pathlib, sys, uv
 from rpac_ci.environments import ensure
+if len(sys.argv) > 3:
+    uv.find_uv_bin = lambda: sys.argv[3]
 info = ensure(sys.argv[1].encode(), python=None, cache=pathlib.Path(sys.argv[2]))
 print(json.dumps([str(info.path), info.packages]))
 """
@@ -26,8 +32,9 @@ print(json.dumps([str(info.path), info.packages]))
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole package index; uv keeps its downloads beside it."""
+    """A folder that is the whole package index; what uv keeps is kept beside it."""
     only_index(monkeypatch, tmp_path / "index")
+    monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     return tmp_path / "index"
 
@@ -53,7 +60,10 @@ def test_an_empty_lock_is_an_environment_and_built_once(
 ) -> None:
     first = ensure(b"", python=None, cache=cache)
     assert first.path.is_relative_to(cache)
-    assert (first.python, first.packages) == (python_in(first, "import platform as p; print(p.python_version())"), {})
+    assert (first.python, first.packages) == (
+        python_in(first, "import platform as p; print(p.python_version())"),
+        {},
+    )
 
     monkeypatch.setattr(environments, "_build", None)  # not to be called
     assert ensure(b"", python=None, cache=cache) == first
@@ -89,10 +99,12 @@ def test_the_wanted_python_is_the_one_that_is_there(index: Path, cache: Path) ->
 @pytest.mark.parametrize(
     ("lock", "said"),
     [
-        ("tinydata==1.0 --hash=sha256:" + "0" * 64, ["cannot be installed", "Hash mismatch", "tinydata"]),
-        ("tinydata==3.0", ["cannot be installed", "tinydata==3.0"]),
+        (
+            "tinydata==1.0 --hash=sha256:" + "0" * 64,
+            ["cannot be installed", "Hash mismatch", "tinydata"],
+        ),
         ("absent-thing==1.0", ["cannot be installed", "absent-thing"]),
-        ("tinydata==1.0 --hash=sha256:{right}\nother==1.0", ["cannot be installed", "--hash"]),
+        ("tinydata==1.0 --hash=sha256:{right}\nother==1.0", ["cannot be installed", "other==1.0"]),
         ("this is no requirement", ["cannot be installed", "rpac-lock.txt"]),
     ],
 )
@@ -118,20 +130,40 @@ def test_after_a_failure_the_next_try_starts_afresh(index: Path, cache: Path) ->
     assert ensure(b"tinydata==1.0\n", python=None, cache=cache).packages == {"tinydata": "1.0"}
 
 
-@pytest.mark.parametrize("damage", ["no marker", "half a marker", "no interpreter"])
-def test_what_was_left_half_is_built_again(index: Path, cache: Path, damage: str) -> None:
-    wheel = make_wheel(index)
-    info = ensure(lock_of(wheel), python=None, cache=cache)
-    shutil.rmtree(info.path / "lib")
+def test_what_was_left_half_is_built_again(index: Path, cache: Path) -> None:
+    lock = lock_of(make_wheel(index))
+    info = ensure(lock, python=None, cache=cache)
     marker = next(info.path.glob(".rpac-complete*"))
-    match damage:
-        case "no marker":
-            marker.unlink()
-        case "half a marker":
-            marker.write_text(marker.read_text()[:20])
-        case "no interpreter":
-            info.interpreter.unlink()
-    assert ensure(lock_of(wheel), python=None, cache=cache) == info
+    for damage in (
+        lambda: marker.unlink(),
+        lambda: marker.write_text(marker.read_text()[:20]),
+        lambda: info.interpreter.unlink(),
+    ):
+        shutil.rmtree(info.path / "lib")
+        damage()
+        assert ensure(lock, python=None, cache=cache) == info
+        assert python_in(info, "import tinydata; print(tinydata.ANSWER)") == "42"
+
+
+def test_a_builder_that_is_killed_keeps_others_out_until_its_uv_has_ended(
+    index: Path, cache: Path, tmp_path: Path
+) -> None:
+    slow_uv, begun, go = tmp_path / "slow-uv", tmp_path / "begun", tmp_path / "go"
+    os.mkfifo(go)
+    slow_uv.write_text(f'#!/bin/sh\ntouch "{begun}"\nread word < "{go}"\n')
+    slow_uv.chmod(0o755)
+    lock = lock_of(make_wheel(index))
+    argv = [sys.executable, "-c", BUILD, lock.decode(), str(cache), str(slow_uv)]
+    builder = subprocess.Popen(argv, cwd=ROOT)
+    until(begun.exists)
+    builder.kill()
+    builder.wait()
+
+    held = next((cache / "environments").glob("*.lock"))
+    with held.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    go.write_text("go on\n")
+    info = ensure(lock, python=None, cache=cache)
     assert python_in(info, "import tinydata; print(tinydata.ANSWER)") == "42"
 
 
@@ -150,7 +182,9 @@ def test_two_processes_share_one_build(index: Path, cache: Path) -> None:
     assert packages == {"tinydata": "1.0"}
     info = ensure(lock.encode(), python=None, cache=cache)
     assert str(info.path) == path
-    assert [folder for folder in (cache / "environments").iterdir() if folder.is_dir()] == [info.path]
+    assert [folder for folder in (cache / "environments").iterdir() if folder.is_dir()] == [
+        info.path
+    ]
     assert python_in(info, "import tinydata; print(tinydata.ANSWER)") == "42"
 
 
@@ -185,3 +219,15 @@ def test_what_was_set_for_uv_itself_stays(
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
     info = ensure(lock_of(make_wheel(index)), python=None, cache=cache)
     assert info.packages == {"tinydata": "1.0"}
+
+
+def test_without_an_index_nobody_is_asked(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_OFFLINE")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    with web.serve() as server:
+        monkeypatch.setenv("PIP_INDEX_URL", server.url("/simple/"))
+        info = ensure(lock_of(make_wheel(index)), python=None, cache=cache)
+        assert info.packages == {"tinydata": "1.0"}
+        assert not server.asked, "PIP_NO_INDEX is set"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from rpac_ci import api
+from rpac_ci import open_runs
 from rpac_ci.driver import RunDriver
 from rpac_ci.errors import StorageError
 from rpac_ci.events import Driver, Event, EventLog, Kind, is_gone, timestamp
@@ -23,7 +24,7 @@ from rpac_ci.run import Step, Take, fold
 from rpac_ci.steps import Steps
 from rpac_ci.storage import Storage
 from rpac_ci.workspace import Workspace
-from tests.conftest import WriteExperiment
+from tests.conftest import ROOT, WriteExperiment
 from tests.standins.waiting import until
 
 RUN = "20260102T030405Z-0a1b2c3d"
@@ -128,30 +129,25 @@ def test_timestamps_are_utc_with_milliseconds(moment: datetime, text: str) -> No
 # --- leases -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def ended() -> dict[str, Any]:
-    """A driver that was a process of this machine."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    driver = driver_of(child.pid)
-    child.communicate(b"\n")
-    assert child.returncode == 0
-    return driver
+# a process that says which driver it is, and lives as long as nobody writes to it
+DRIVER = """\
+import json
+from rpac_ci.events import Driver
+print(json.dumps(Driver.this().to_json()), flush=True)
+input()
+"""
 
 
 @pytest.fixture
-def zombie() -> Iterator[dict[str, Any]]:
-    """A driver that has ended and whose parent does not care."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    driver = driver_of(child.pid)
-    child.kill()
-    until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
-    yield driver
-    child.communicate()
-
-
-def driver_of(pid: int) -> dict[str, Any]:
-    started = psutil.Process(pid).create_time()
-    return {**Driver.this().to_json(), "nonce": "other", "pid": pid, "started": started}
+def child() -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A process of this machine, and the driver that it is."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
+        process.kill()
 
 
 def abroad() -> dict[str, Any]:
@@ -165,24 +161,27 @@ def claim(log: EventLog, driver: dict[str, Any], lease_s: float = 60.0) -> Event
     return log.read()[-1]
 
 
-def test_a_living_driver_of_this_machine_keeps_its_claim(log: EventLog) -> None:
+def test_a_claim_ends_with_its_driver(
+    log: EventLog, child: tuple[subprocess.Popen[str], dict[str, Any]]
+) -> None:
+    process, driver = child
+    event = claim(log, driver)
+    assert not log.lease_is_over(event), "it lives"
+    process.kill()
+    until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+    assert log.lease_is_over(event), "it has ended, although its parent has not noticed yet"
+    process.wait()
+    assert log.lease_is_over(event)
+
+
+def test_my_own_claim_stands(log: EventLog) -> None:
+    assert not is_gone(Driver.this().to_json())
     assert not log.lease_is_over(claim(log, Driver.this().to_json()))
 
 
-def test_a_dead_driver_of_this_machine_loses_its_claim_at_once(
-    log: EventLog, ended: dict[str, Any]
-) -> None:
-    assert log.lease_is_over(claim(log, ended))
-
-
-def test_a_zombie_process_loses_its_claim_at_once(log: EventLog, zombie: dict[str, Any]) -> None:
-    assert log.lease_is_over(claim(log, zombie))
-
-
 def test_a_process_that_got_the_number_of_a_dead_driver_is_not_that_driver(log: EventLog) -> None:
-    reused = {**Driver.this().to_json(), "started": psutil.Process().create_time() - 100}
-    assert is_gone(reused)
-    assert log.lease_is_over(claim(log, reused))
+    me = Driver.this()
+    assert log.lease_is_over(claim(log, {**me.to_json(), "started": me.started - 100}))
 
 
 @pytest.mark.parametrize(
@@ -219,8 +218,9 @@ def test_a_lease_is_renewed_while_the_step_goes_on(log: EventLog, storage: Stora
     me = Driver.this()
     key = f"{KEYS.control}leases/{me.nonce}"
     with log.lease(me, lease_s=0.04):
-        first = until(lambda: storage.head(key))
-        until(lambda: (entry := storage.head(key)) and entry.modified > first.modified)
+        until(lambda: storage.head(key))
+        first = storage.now(f"{KEYS.control}clock")
+        until(lambda: (entry := storage.head(key)) and entry.modified > first)
     ended = storage.head(key)
     assert ended is not None
     with pytest.raises(ZeroDivisionError), log.lease(me):
@@ -253,7 +253,7 @@ def test_a_renewal_that_fails_is_tried_again(tmp_path: Path) -> None:
 def run(workspace: Workspace, write_experiment: WriteExperiment) -> RunId:
     """A run that nobody has begun."""
     write_experiment()
-    return api.start(workspace, make_plan(workspace, "quick", []), request={"via": "test"})
+    return open_runs.start(workspace, make_plan(workspace, "quick", []), request={"via": "test"})
 
 
 def expire(workspace: Workspace, event: Event, run: str) -> None:
@@ -266,53 +266,55 @@ def test_a_driver_that_was_away_for_too_long_drops_its_result(
     workspace: Workspace, run: RunId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, quick = RunDriver(workspace, run), RunDriver(workspace, run)
+    log = EventLog(workspace.storage, run)
 
     def take(_: Steps, step: Step) -> dict[str, Any]:
         monkeypatch.setattr(Steps, "take", lambda *_: {"by": "quick"})
-        expire(workspace, slow.events[-1], run)
+        expire(workspace, log.read()[-1], run)
         assert quick.advance() == Take(Step.STAGE), "the lease is over: it is taken again"
         return {"by": "slow"}
 
     monkeypatch.setattr(Steps, "take", take)
     slow.advance()
 
-    assert [event.kind for event in slow.events] == ["created", "claim", "claim", "done"]
-    assert fold(slow.events).results == {Step.STAGE: {"by": "quick"}}
+    assert [event.kind for event in log.read()] == ["created", "claim", "claim", "done"]
+    assert fold(log.read()).results == {Step.STAGE: {"by": "quick"}}
 
 
 def test_a_result_is_dropped_while_another_is_at_it(
     workspace: Workspace, run: RunId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, other = RunDriver(workspace, run), EventLog(workspace.storage, run)
+    log = EventLog(workspace.storage, run)
 
     def take(_: Steps, step: Step) -> dict[str, Any]:
-        claim(other, abroad())
+        claim(log, abroad())
         return {"by": "slow"}
 
     monkeypatch.setattr(Steps, "take", take)
-    slow.advance()
-    assert [event.kind for event in slow.events] == ["created", "claim", "claim"]
+    RunDriver(workspace, run).advance()
+    assert [event.kind for event in log.read()] == ["created", "claim", "claim"]
 
 
 def test_a_result_survives_an_event_that_came_between(
     workspace: Workspace, run: RunId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    driver, other = RunDriver(workspace, run), EventLog(workspace.storage, run)
+    log = EventLog(workspace.storage, run)
 
     def take(_: Steps, step: Step) -> dict[str, Any]:
-        assert other.append(Kind.CANCEL, {"why": "enough"}, after=2)
+        assert log.append(Kind.CANCEL, {"why": "enough"}, after=2)
         return {"by": "driver"}
 
     monkeypatch.setattr(Steps, "take", take)
-    driver.advance()
-    assert [event.kind for event in driver.events] == ["created", "claim", "cancel", "done"]
-    assert fold(driver.events).results == {Step.STAGE: {"by": "driver"}}
+    RunDriver(workspace, run).advance()
+    assert [event.kind for event in log.read()] == ["created", "claim", "cancel", "done"]
+    assert fold(log.read()).results == {Step.STAGE: {"by": "driver"}}
 
 
 def test_a_live_claim_is_respected(workspace: Workspace, run: RunId) -> None:
-    claim(EventLog(workspace.storage, run), abroad())
+    log = EventLog(workspace.storage, run)
+    claim(log, abroad())
     said: list[str] = []
     driver = RunDriver(workspace, run, notify=lambda progress: said.append(progress.status))
     driver.advance()
     assert said == ["waiting"]
-    assert len(driver.events) == 2
+    assert len(log.read()) == 2

@@ -29,7 +29,7 @@ HOSTILE = {
     "a billion laughs": (
         b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "2:8", "an alias",
     ),
-    "an alias of nothing": (b"a: 1\nb: *x\n", "2:4", "found undefined alias 'x'"),
+    "an alias of nothing": (b"a: 1\nb: *x\n", "2:4", "an alias, write the value out"),
     "a tag of one's own": (b"a: !foo 1\n", "1:4", "the tag !foo, a plain value without tags"),
     "a tag on a list": (b"a: 1\nb: !foo [1]\n", "2:4", "the tag !foo"),
     "a tag on a key": (b"a: 1\n!foo b: 1\n", "2:1", "the tag !foo"),
@@ -51,9 +51,9 @@ HOSTILE = {
     "a null byte": (b"a: 1\n\x00", "2:1", "unacceptable character #x0000"),
     "not a character": (b'a: 1\nb: "\\U00110000"\n', "2:", ""),
     "a far too large character": (b'a: 1\nb: "\\UFFFFFFFF"\n', "2:", ""),
-    "half an escape": (b'a: "\\xzz"\n', "1:7", "expected escape sequence of 2 hexdecimal numbers"),
-    "some depth": (b"[" * 40 + b"]" * 40, "1:26", "nested too deeply, at most 24 levels"),
-    "a well": (b"a: " + b"[" * 20_000, "1:", "nested too deeply, at most 24 levels"),
+    "half an escape": (b'a: "\\xzz"\n', "1:7", "expected escape sequence of 2"),
+    "some depth": (b"[" * 40 + b"]" * 40, "1:25", "nested too deeply, at most 24 levels"),
+    "a well": (b"a: " + b"[" * 3000, "1:", "nested too deeply, at most 24 levels"),
     "a well of lists": (b"- " * 3000 + b"x", "1:", "nested too deeply, at most 24 levels"),
     "a well of mappings": (b"{a: " * 3000 + b"}" * 3000, "1:", "nested too deeply, at most 24"),
     "a large file": (b"#" * (MAX_BYTES + 1), "1:1", f"at most {MAX_BYTES} bytes of YAML"),
@@ -62,6 +62,8 @@ HOSTILE = {
     "a second document": (b"a: 1\n---\nb: 2\n", "2:1", "another document"),
     "another YAML": (b"%YAML 2.0\n---\na: 1\n", "1:1", ""),
     "a coming YAML": (b"%YAML 1.3\n---\na: 1\n", "1:", ""),
+    "a tag that says nothing": (b"a: ! 1\n", "1:4", "the tag !"),
+    "an alias as a key": (b"&k a: 1\nb: {*k : 2}\n", "2:5", "an alias"),
     "an open bracket": (b"a: [1, 2\nb: 3\n", "2:2", "expected ',' or ']', but got ':'"),
     "an open quote": (b'a: 1\nb: "x\n', "3:1", "unexpected end of stream"),
 }  # fmt: skip
@@ -89,10 +91,11 @@ def test_an_empty_file_holds_nothing_and_a_problem_in_it_is_at_its_start(data: b
 
 
 # what people write, what it means; the values of YAML 1.2 and no surprises of YAML 1.1
-PLAIN = {
+PLAIN: dict[str, object] = {
     "yes": "yes", "no": "no", "on": "on", "n": "n", "~": None, "null": None, "": None,
     "true": True, "False": False, "012": 12, "0o17": 15, "0x1F": 31, "+5": 5, "-7": -7,
     "1.50": 1.5, "1e3": 1000.0, "1e+16": 1e16, "5.": 5.0, "-0.0": -0.0,
+    "1_000": "1_000", "0b11": "0b11", ".5": 0.5, "-.inf": float("-inf"), "nan": "nan",
     "1:30": "1:30", "2026-01-02": "2026-01-02", "2026-99-99": "2026-99-99",
     "3.11.2": "3.11.2", "9f2c": "9f2c", "1h": "1h", "8 GiB": "8 GiB", "{}": {}, "[]": [],
     "'5'": "5", '"\\u00e9"': "é", "s3://bucket/x": "s3://bucket/x", "<<": "<<",
@@ -164,40 +167,26 @@ def test_every_position_points_at_its_key(value: dict[str, dict[str, list[str]]]
 
 
 noise = st.text("ab:,-?[]{}&*!|>%@\"'#\\xUu0123456789.~<= \t\n\x00\x85\u2028é", max_size=40)
-pieces = st.lists(
-    st.sampled_from(
-        ["a", ": ", "- ", "&x ", "*x", "!!int ", "!!bool ", "!!null ", "!!float ", "!t ", '"', "'"]
-        + [
-            "\n",
-            "  ",
-            "{",
-            "}",
-            "[",
-            "]",
-            ", ",
-            "%YAML 1.",
-            "---\n",
-            "...\n",
-            "\\U",
-            "0x",
-            "1",
-            "? ",
-        ]
-    ),
-    max_size=20,
-).map("".join)
+parts = [
+    "a", ": ", "- ", "&x ", "*x", "!!int ", "!!bool ", "!!null ", "!!float ", "!t ", '"', "'", "\n",
+    "  ", "{", "}", "[", "]", ", ", "%YAML 1.", "---\n", "...\n", "\\U", "0x", "1", "? ",
+]  # fmt: skip
+pieces = st.lists(st.sampled_from(parts), max_size=20).map("".join)
 
 
 def read_or_refuse(data: bytes) -> None:
+    """The promise: a document, or problems at places that exist."""
     try:
         document = yaml_io.loads(data, file="x.yaml")
     except ExperimentError as exc:
-        assert exc.problems
-        for problem in exc.problems:
-            assert 1 <= problem.line <= data.count(b"\n") + data.count(b"\r") + 3
-            assert problem.column >= 1
+        found = exc.problems
     else:
         assert isinstance(document, Document)
+        return
+    lines = len(data.decode("utf-8", "replace").splitlines())
+    assert found
+    assert all(1 <= problem.line <= lines + 1 for problem in found)
+    assert all(problem.column >= 1 for problem in found)
 
 
 @given(st.binary(max_size=40))

@@ -39,6 +39,7 @@ THREAD_LIMITS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS",
 )  # fmt: skip
+_MEMORY = "memory_mib"  # file in a run's folder
 _NODE_MODULE = "rpac_ci.node"
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # nodes that this very process started
 
@@ -52,18 +53,18 @@ class LocalCloud:
             scratch: folder for the nodes' own folders.
             store_url: the store whose runs are ours; tells apart the processes of two stores.
         """
-        self._scratch = scratch
+        self._scratch = scratch.resolve()
         self._store_url = store_url
 
     def provision(self, spec: JobSpec) -> Provisioned:
         """Make the folders; memory is never promised twice, processors may be shared."""
         wanted = spec.nodes * spec.memory_mib
-        available = psutil.virtual_memory().available >> 20
+        available = (psutil.virtual_memory().available >> 20) - self._promised(spec)
         if wanted > available:
             raise CapacityError(
                 f"{spec.nodes} × {spec.memory_mib} MiB of memory are asked for and "
-                f"{available} MiB are free on this machine",
-                hint="ask for less, for example nodes=1 or memory=1GiB",
+                f"{max(0, available)} MiB are free and not promised to other runs",
+                hint="ask for less, for example memory=1GiB; rpac sweep names what is left over",
             )
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         remarks = []
@@ -75,6 +76,7 @@ class LocalCloud:
         try:
             for index in range(spec.nodes):
                 self._folder(spec, index).mkdir(parents=True, exist_ok=True)
+            (self._folder(spec, 0).parent / _MEMORY).write_text(str(wanted))
         except OSError as exc:
             raise ProvisioningError(f"no folder for the nodes: {exc.strerror}") from exc
         return Provisioned(facts={"cores": cores}, remarks=tuple(remarks))
@@ -139,8 +141,8 @@ class LocalCloud:
     def leftovers(self) -> list[Leftover]:
         """Processes and folders of any run of this store."""
         found = [
-            Leftover(run=env["RPAC_RUN"], kind="process", name=str(process.pid))
-            for process, env in _marked(self._store_url)
+            Leftover(run=where.rpartition("-")[0], kind="process", name=str(process.pid))
+            for process, _, where in self._ours()
         ]
         if self._scratch.is_dir():
             for folder in sorted(self._scratch.iterdir()):
@@ -148,13 +150,22 @@ class LocalCloud:
                 found.append(Leftover(run=run, kind="folder", name=folder.name))
         return found
 
+    def _promised(self, spec: JobSpec) -> int:
+        """Memory (MiB) that other runs were given; whether they use it already or not."""
+        promised = 0
+        for path in self._scratch.glob(f"*/{_MEMORY}"):
+            if path.parent != self._folder(spec, 0).parent:
+                with contextlib.suppress(OSError, ValueError):
+                    promised += int(path.read_text())
+        return promised
+
     def discard(self, leftover: Leftover) -> None:
         """Kill the process, or remove the folder."""
         if leftover.kind == "folder":
             _remove(self._scratch / Path(leftover.name).name)
             return
-        for process, environment in _marked(self._store_url):
-            if str(process.pid) == leftover.name and environment["RPAC_RUN"] == leftover.run:
+        for process, _, where in self._ours():
+            if str(process.pid) == leftover.name and where.rpartition("-")[0] == leftover.run:
                 _signal(process, signal.SIGKILL)
 
     def _folder(self, spec: JobSpec, index: int) -> Path:
@@ -182,9 +193,31 @@ class LocalCloud:
         return psutil.Process(started.pid)
 
     def _processes(self, spec: JobSpec) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
-        for process, environment in _marked(self._store_url):
-            if environment.get("RPAC_RUN") == spec.run:
+        folder = self._folder(spec, 0).parent.name
+        for process, environment, where in self._ours():
+            if where == folder:
                 yield process, environment
+
+    def _ours(self) -> Iterator[tuple[psutil.Process, dict[str, str], str]]:
+        """
+        Live processes of runs of this store: process, environment, folder of run and attempt.
+
+        They carry the run's mark, or, where somebody has cleared the environment, still stand in
+        one of its folders.
+        """
+        for process in psutil.process_iter():
+            try:
+                if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                environment = process.environ()
+                if environment.get("RPAC_RUN") and environment.get("RPAC_STORE") == self._store_url:
+                    attempt = environment.get("RPAC_ATTEMPT", "1")
+                    yield process, environment, f"{environment['RPAC_RUN']}-{attempt}"
+                elif (folder := Path(process.cwd())).is_relative_to(self._scratch):
+                    parts = folder.relative_to(self._scratch).parts
+                    yield process, environment, parts[0] if parts else ""
+            except (psutil.Error, OSError):
+                continue
 
 
 def connect(workspace: Workspace) -> LocalCloud:
@@ -195,19 +228,6 @@ def connect(workspace: Workspace) -> LocalCloud:
 def _address(index: int) -> str:
     """Loopback is a whole network on Linux, so nodes can have addresses of their own."""
     return f"127.0.0.{2 + index}" if sys.platform == "linux" else "127.0.0.1"
-
-
-def _marked(store_url: str) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
-    """Live processes that carry the mark of a run of this store, except this one."""
-    for process in psutil.process_iter():
-        try:
-            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            environment = process.environ()
-        except (psutil.Error, OSError):
-            continue
-        if environment.get("RPAC_RUN") and environment.get("RPAC_STORE") == store_url:
-            yield process, environment
 
 
 def _is_node(process: psutil.Process) -> bool:
