@@ -203,7 +203,7 @@ def _number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         finite = value is None
     else:
-        finite = value.bit_length() <= 1000 if isinstance(value, int) else isfinite(value)
+        finite = value.bit_length() <= 1023 if isinstance(value, int) else isfinite(value)
     if not finite:
         raise ValueError(f"got {_shown(value)}, expected a finite number")
     return value

@@ -70,6 +70,11 @@ class Entry:
         return f"{self.subject}\n\n{lines}\n"
 
 
+def _documents(entry: Entry) -> set[str]:
+    """The files of an entry that are facts; the others are rendered from them."""
+    return {name for name in entry.files if name.endswith((".json", ".yaml"))}
+
+
 class ReproductionLog:
     """Reads and writes the log of one repository."""
 
@@ -166,14 +171,14 @@ class ReproductionLog:
         Raises:
             HistoryError: other bytes stand there under the same name, or git refuses.
         """
-        documents = [name for name in sorted(entry.files) if name.endswith(".json")]
-        probe = "record.json" if "record.json" in documents else documents[0]
         failure: HistoryError | None = None
         for attempt in range(_TRIES):
             tip = self._git.resolve(LOG_REF) or self._remote_tip()
-            if tip and self._git.resolve(f"{tip}:{entry.folder}/{probe}"):
-                self._check_same(tip, entry)
-                return tip
+            there = self._names(tip, entry.folder) if tip else set()
+            if tip:
+                self._check_same(tip, entry, there)
+                if _documents(entry) <= there:
+                    return tip
             time.sleep(0.02 * min(attempt, 10) if failure else 0)
             try:
                 self._git.run(
@@ -181,21 +186,24 @@ class ReproductionLog:
                     "--quiet",
                     "--done",
                     "--date-format=raw",
-                    stdin=self._stream(entry, tip),
+                    stdin=self._stream(entry, tip, there),
                 )
             except HistoryError as exc:  # another writer was first: look again
                 failure = exc
         raise failure or HistoryError("the log kept moving while the run was added")
+
+    def _names(self, tip: str, folder: str) -> set[str]:
+        """Paths below a folder of the log."""
+        return {file.path.removeprefix(f"{folder}/") for file in self._git.ls_tree(tip, folder)}
 
     def _remote_tip(self) -> str | None:
         """Where a first local log starts, so that it continues the shared one."""
         refs = [ref for ref in self.refs() if ref != LOG_REF]
         return self._git.resolve(refs[0]) if refs else None
 
-    def _check_same(self, tip: str, entry: Entry) -> None:
+    def _check_same(self, tip: str, entry: Entry, there: set[str]) -> None:
         # what is rendered from the documents may differ between versions; the first stays
-        names = [name for name in sorted(entry.files) if name.endswith((".json", ".yaml"))]
-        names.sort(key="record.json".__ne__)
+        names = sorted(_documents(entry) & there, key=lambda name: (name != "record.json", name))
         stored = self._git.blobs(f"{tip}:{entry.folder}/{name}" for name in names)
         for name, content in zip(names, stored, strict=True):
             if content != entry.files[name]:
@@ -204,7 +212,7 @@ class ReproductionLog:
                     hint="the first one is kept; two writers disagree about one run",
                 )
 
-    def _stream(self, entry: Entry, tip: str | None) -> bytes:
+    def _stream(self, entry: Entry, tip: str | None, there: set[str]) -> bytes:
         name, email = self._identity()
         message = entry.message.encode()
         parts = [
@@ -218,6 +226,8 @@ class ReproductionLog:
         files = {path: ("100644", content) for path, content in entry.files.items()}
         files |= {f"source/{path}": item for path, item in entry.source.items()}
         for path, (mode, content) in sorted(files.items()):
+            if path in there:
+                continue
             where = f"{entry.folder}/{path}".encode("utf-8", "surrogateescape")
             quoted = where.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
             parts.append(b'M %s inline "%s"\n' % (mode.encode(), quoted))

@@ -189,7 +189,7 @@ ADD_FIVE = """\
 import pathlib, sys
 from rpac_ci.git import Git
 from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
-writer, history = sys.argv[2], ReproductionLog(Git(pathlib.Path(sys.argv[1])))
+writer, log = sys.argv[2], ReproductionLog(Git(pathlib.Path(sys.argv[1])))
 sys.stdin.read(1)  # everybody starts at once
 for number in range(5):
     run = f"2026010{writer}T00000{number}Z-0000000{writer}"

@@ -213,7 +213,9 @@ class LocalCloud:
                 if environment.get("RPAC_RUN") and environment.get("RPAC_STORE") == self._store_url:
                     attempt = environment.get("RPAC_ATTEMPT", "1")
                     yield process, environment, f"{environment['RPAC_RUN']}-{attempt}"
-                elif (folder := Path(process.cwd())).is_relative_to(self._scratch):
+                elif process.ppid() == 1 and (
+                    (folder := Path(process.cwd())).is_relative_to(self._scratch)
+                ):  # an orphan; a person who looks around there has a shell with a parent
                     parts = folder.relative_to(self._scratch).parts
                     yield process, environment, parts[0] if parts else ""
             except (psutil.Error, OSError):
