@@ -27,6 +27,7 @@ from rpac_ci.errors import (
     RunNotFoundError,
     SourceError,
 )
+from rpac_ci.experiment_model import EXPERIMENT_FILE
 from rpac_ci.jobs import Keys, Waits
 from rpac_ci.open_runs import Advanced, Swept
 from rpac_ci.planning import Plan, make_plan, parse_record, read_record
@@ -94,8 +95,8 @@ def validate(paths: Sequence[Path | str] = (), *, repository: Path | str = ".") 
 def _experiment_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    if (path / experiments.EXPERIMENT_FILE).is_file():
-        return [path / experiments.EXPERIMENT_FILE]
+    if (path / EXPERIMENT_FILE).is_file():
+        return [path / EXPERIMENT_FILE]
     if not path.is_dir():
         raise CommandError(f"there is no {path}", hint="start an experiment with: rpac new <id>")
     return list(experiments.find(path).values())

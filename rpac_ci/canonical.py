@@ -99,5 +99,8 @@ def _yaml_key(key: str) -> str:
 
 
 def _yaml_scalar(value: Json) -> str:
+    if isinstance(value, float) and "." not in (shown := repr(value)):
+        # readers of YAML 1.1 take 1e-07 for a word
+        return shown.replace("e", ".0e") if "e" in shown else json.dumps(value, allow_nan=False)
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return _YAML_UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -17,6 +17,7 @@ from rpac_ci.canonical import Json
 
 PROTOCOL = 1  # of the node program: driver and nodes must agree
 
+METRICS_FILE = "metrics.json"
 # what a command may refer to
 PLACEHOLDER = re.compile(r"\{(args|data)\.([A-Za-z0-9_]+)\}|\{(outputs|seed)\}")
 

@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 from rpac_ci.canonical import Digest, Json, canonical_json, canonical_yaml, digest
 from rpac_ci.commands import Overrides
 from rpac_ci.errors import CommandError, PipelineError
-from rpac_ci.experiments import (
+from rpac_ci.experiment_model import (
     MAX_INTEGER,
     Arg,
     ArgRole,
@@ -40,8 +40,8 @@ from rpac_ci.experiments import (
     Rule,
     Scalar,
 )
+from rpac_ci.locators import parse_locator
 from rpac_ci.source_trees import SourceTree
-from rpac_ci.sources import parse_locator
 
 
 class Level(StrEnum):
@@ -81,6 +81,7 @@ class DataRef(Data):
     """Which input, and how strongly its bytes are known beforehand."""
 
     level: Annotated[Level, Field(strict=False)]
+    pinned_by: Literal["author", "run"] | None = None  # who named the bytes; None: nobody yet
 
 
 class Target(Model):
@@ -179,15 +180,16 @@ def define(experiment: Experiment, source: SourceTree) -> Definition:
 
 def _data_ref(data: Data) -> DataRef:
     level = Level.CONTENT if data.sha256 else Level.LOCATOR
-    return DataRef(**{name: getattr(data, name) for name in Data.model_fields}, level=level)
+    fields = {name: getattr(data, name) for name in Data.model_fields}
+    return DataRef(**fields, level=level, pinned_by="author" if data.sha256 else None)
 
 
 def pin(definition: Definition, observed: Mapping[str, str]) -> Definition:
     """The definition with inputs pinned to the hashes (hex) that an earlier run saw."""
-    data = {
-        name: _data_ref(ref.model_copy(update={"sha256": observed.get(name) or ref.sha256}))
-        for name, ref in definition.data.items()
-    }
+    data = {}
+    for name, ref in definition.data.items():
+        seen = {"sha256": observed.get(name), "level": Level.CONTENT, "pinned_by": "run"}
+        data[name] = ref if ref.sha256 or name not in observed else ref.model_copy(update=seen)
     return definition.model_copy(update={"data": data})
 
 
@@ -367,7 +369,7 @@ def differences(before: Definition, after: Definition) -> dict[str, tuple[Json, 
     """Dotted key -> (before, after) of everything that differs between two definitions."""
     old = _flat(_comparable(before))
     new = _flat(_comparable(after))
-    keys = sorted(old.keys() | new.keys())
+    keys = sorted(key for key in old.keys() | new.keys() if not key.endswith(".pinned_by"))
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
 
 

@@ -16,7 +16,7 @@ from rpac_ci.canonical import Digest
 from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
 from rpac_ci.errors import HistoryError
-from rpac_ci.experiments import FileRule, MetricRule
+from rpac_ci.experiment_model import FileRule, MetricRule
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, differences, science
 from rpac_ci.records import (
     Reference,
@@ -100,13 +100,15 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
     past = load_pipeline(history.read(path, "pipeline.yaml"))
     record = read_record(history, path)
     observed = {n: data.sha256 for n, data in record.identity.data.items() if data.sha256}
-    definition = pipelines.pin(past, observed)
+    # a run that is no reference pins nothing: declared values hold for what its author declared
+    succeeded = record.outcome.status is Status.SUCCEEDED
+    definition = pipelines.pin(past, observed) if succeeded else past
     source = _past_source(workspace, path, past)
     pipeline = compile_pipeline(definition, overrides=overrides, reproduces=path.run)
     remarks = []
     if not overrides.words and pipeline.requests != past.requests:
         remarks.append("compiler: this version of rpac renders the stored pipeline differently")
-    if record.outcome.status is Status.SUCCEEDED:
+    if succeeded:
         changed = {k: list(v) for k, v in differences(definition, pipeline).items()}
         reference = Reference(
             kind=ReferenceKind.RUN, runs=[as_reference(record)], changed=changed, remarks=remarks
@@ -185,7 +187,7 @@ def _past_source(workspace: Workspace, path: RunPath, past: Pipeline) -> SourceT
     """The code of a past run, from the log alone."""
     tree = source_trees.of_tree(workspace.git, path.ref, f"{path.folder}/source")
     if not tree.files and past.source.git and past.source.commit:
-        from rpac_ci.experiments import GitSource
+        from rpac_ci.experiment_model import GitSource
 
         pinned = GitSource(git=past.source.git, commit=past.source.commit)
         tree = source_trees.of_repository(pinned, workspace.cache)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from rpac_ci.canonical import Json, canonical_json, digest, readable_json
 from rpac_ci.events import Event, Kind
-from rpac_ci.experiments import Arg, Engine, Model
+from rpac_ci.experiment_model import Arg, Engine, Model
 from rpac_ci.jobs import Reason
 from rpac_ci.pipeline import EnvironmentRef, Pipeline, SourceRef, science
 from rpac_ci.run import RunState, Step, fold
@@ -254,7 +254,7 @@ def _identity(
                 uri=ref.uri,
                 sha256=seen.get(name, {}).get("sha256") or ref.sha256,
                 size=seen.get(name, {}).get("size"),
-                pinned_by="author" if ref.sha256 else "run",
+                pinned_by=ref.pinned_by or "run",
             )
             for name, ref in pipeline.data.items()
         },

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from rpac_ci.canonical import Digest, canonical_json, digest
 from rpac_ci.errors import HistoryError, PipelineError, PolicyError
-from rpac_ci.experiments import ExperimentFile, GitSource
+from rpac_ci.experiment_model import GitSource
+from rpac_ci.experiments import ExperimentFile
 from rpac_ci.git import Git, TreeEntry
 
 MAX_BYTES = 32 * 2**20

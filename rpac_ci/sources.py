@@ -1,9 +1,5 @@
 """
-Data locators -> verified content.
-
-    file:scenes.nc                              beside the experiment, or file:///… anywhere here
-    https://example.org/scenes.nc
-    pypi:<wheel file name>!/<member>            public and immutable; index from pip's settings
+Locators -> verified content.
 
 Every byte is hashed while it is read and kept once, by its hash, in a cache that runs share.
 """
@@ -14,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import sys
 import tempfile
 import threading
@@ -23,55 +18,22 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TypeAlias, assert_never
-from urllib.parse import parse_qsl, unquote, urlsplit
+from pathlib import Path
+from typing import TypeAlias
 
 from rpac_ci import processes
-from rpac_ci.errors import CommandError, SourceError
+from rpac_ci.errors import SourceError
+from rpac_ci.locators import FileLocator, HttpsLocator, PypiLocator, parse_locator
 
 CHUNK = 1 << 20
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, PIP_TIMEOUT_S = 10.0, 60.0, 900.0
 LEAST_BYTES_PER_S, PATIENCE_S = 1024.0, 120.0  # a slower server is given up
 _SEALED_NS = 0  # modification time of verified content: a later write gives itself away
 
-_SECRET = re.compile(
-    r"x-(amz|goog)-.*|sig|signature|.*token|.*secret.*|passw(or)?d|(api|access)_?key.*|auth"
-    r"|credentials?|awsaccesskeyid",
-    re.IGNORECASE,
-)
-
 Report: TypeAlias = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
 
-@dataclass(frozen=True, slots=True)
-class FileLocator:
-    """A file of this machine; a relative path starts at the experiment's folder."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class HttpsLocator:
-    """A file behind an https URL."""
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class PypiLocator:
-    """A member of a wheel on the package index."""
-
-    wheel: str
-    project: str
-    version: str
-    member: str
-
-
-_HTTPS = "https://<host>/<path> without user or password"
 _WHEELS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-
-Locator: TypeAlias = FileLocator | HttpsLocator | PypiLocator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,73 +43,6 @@ class Content:
     sha256: str
     size: int
     path: Path
-
-
-def parse_locator(uri: str) -> Locator:
-    """
-    Read a data locator.
-
-    Raises:
-        CommandError: unknown scheme or wrong form, with the accepted one as hint.
-    """
-    scheme, _, rest = uri.partition(":")
-    if scheme == "file":
-        path = unquote(rest.removeprefix("//"))
-        if not path or "\0" in path or (not path.startswith("/") and ".." in Path(path).parts):
-            raise CommandError(
-                f"got {uri!r}", hint="file:<path inside the experiment's folder> or file:///<path>"
-            )
-        return FileLocator(path)
-    if scheme == "https":
-        try:
-            parts = urlsplit(uri)
-        except ValueError as exc:
-            raise CommandError(f"got {uri!r}: {exc}", hint=_HTTPS) from exc
-        if secret := next(filter(_SECRET.fullmatch, _query_names(parts.query)), None):
-            raise CommandError(
-                f"the URL carries {secret}, which looks like a credential",
-                hint="locators are committed: use one that needs no signature",
-            )
-        if not parts.hostname or parts.username or parts.password:
-            raise CommandError(
-                f"got {uri!r}", hint="https://<host>/<path> without user or password"
-            )
-        return HttpsLocator(uri)
-    if scheme == "pypi":
-        return _parse_pypi(uri, rest)
-    raise CommandError(f"got {uri!r}", hint="file:…, https://… or pypi:<wheel>!/<member>")
-
-
-def _query_names(query: str) -> list[str]:
-    return [name for name, _ in parse_qsl(query, keep_blank_values=True)]
-
-
-def _parse_pypi(uri: str, rest: str) -> PypiLocator:
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-    wheel, bang, member = rest.partition("!/")
-    hint = "pypi:<project>-<version>-<tags>.whl!/<member>"
-    if not bang or not member or ".." in PurePosixPath(member).parts or member.startswith("/"):
-        raise CommandError(f"got {uri!r}", hint=hint)
-    try:
-        project, version, _, _ = parse_wheel_filename(wheel)
-    except InvalidWheelFilename as exc:
-        raise CommandError(f"got {uri!r}: {exc}", hint=hint) from exc
-    return PypiLocator(wheel, str(project), str(version), member)
-
-
-def file_name(locator: Locator) -> str:
-    """The name the content has in a node's data folder."""
-    match locator:
-        case FileLocator(path):
-            name = PurePosixPath(path).name
-        case HttpsLocator(url):
-            name = PurePosixPath(unquote(urlsplit(url).path)).name
-        case PypiLocator(member=member):
-            name = PurePosixPath(member).name
-        case _:
-            assert_never(locator)
-    return name if name not in ("", ".", "..") and "/" not in name and "\0" not in name else "data"
 
 
 class ContentCache:

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 from rpac_ci import clouds, engines, environments
 from rpac_ci.errors import CloudError, StorageError
-from rpac_ci.experiments import METRICS_FILE
 from rpac_ci.jobs import (
+    METRICS_FILE,
     PROTOCOL,
     DataItem,
     JobSpec,
@@ -31,11 +31,12 @@ from rpac_ci.jobs import (
     Waits,
     content_key,
 )
+from rpac_ci.locators import file_name, parse_locator
 from rpac_ci.metrics import parse_metrics
 from rpac_ci.pipeline import EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
 from rpac_ci.run import RunState, Step
-from rpac_ci.sources import Content, ContentCache, fetch, file_name, parse_locator
+from rpac_ci.sources import Content, ContentCache, fetch
 from rpac_ci.workspace import Workspace
 
 TAIL_LINES, TAIL_BYTES = 40, 4096

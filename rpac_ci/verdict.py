@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from rpac_ci.errors import ExitCode
-from rpac_ci.experiments import METRICS_FILE, FileRule, MetricRule
-from rpac_ci.jobs import matches
+from rpac_ci.experiment_model import FileRule, MetricRule
+from rpac_ci.jobs import METRICS_FILE, matches
 from rpac_ci.pipeline import Level, Pipeline, science
 from rpac_ci.records import (
     Agreement,

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from rpac_ci import yaml_io
 from rpac_ci.errors import ExperimentError
-from rpac_ci.experiments import Model, RelativePath
+from rpac_ci.experiment_model import Model, RelativePath
 from rpac_ci.git import Git
 from rpac_ci.storage import Storage
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rpac_ci import experiments
+from rpac_ci import experiment_model
 from rpac_ci.canonical import Json, readable_json
-from rpac_ci.experiments import Model
+from rpac_ci.experiment_model import Model
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import RunRecord
 
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 def generate() -> dict[str, Json]:
     """File name -> schema."""
     return {
-        "experiment.schema.json": experiments.json_schema(),
+        "experiment.schema.json": experiment_model.json_schema(),
         "pipeline.schema.json": _of("rpac/pipeline/1", Pipeline),
         "record.schema.json": _of("rpac/record/1", RunRecord),
     }

@@ -387,7 +387,7 @@ def test_the_python_api_does_what_the_command_line_does(
     [
         (["reproduce", "quik"], 2, "did you mean 'quick'?"),
         (["reproduce", "quick", "nodez=2"], 2, "did you mean 'nodes'?"),
-        (["reproduce", "quick", "args.levle=2"], 2, "did you mean 'level'?"),
+        (["reproduce", "quick", "args.lvel=2"], 2, "did you mean 'level'?"),
         (["reproduce", "quick", "args.level=high"], 2, "expected a whole number"),
         (["reproduce", "quick", "nodes=2"], 2, "runs on one node"),
         (["reproduce", "quick", "cloud=aws"], 2, "clouds: local"),

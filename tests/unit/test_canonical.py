@@ -60,7 +60,7 @@ def test_a_document_as_it_is_written() -> None:
     assert canonical_yaml(value).decode() == (
         '"2nd": "yes"\n'
         'Title: "it\'s: 5 # not a comment"\n'
-        "a.b: 1e-07\n"
+        "a.b: 1.0e-07\n"
         "empty: {}\n"
         "exact: true\n"
         '"no": -0.0\n'

@@ -11,7 +11,7 @@ import pytest
 
 from rpac_ci import experiments
 from rpac_ci.errors import CommandError, ExperimentError
-from rpac_ci.experiments import (
+from rpac_ci.experiment_model import (
     ArgRole,
     Experiment,
     FileRule,
@@ -361,7 +361,9 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "data with a password": (
         with_lines("data: {x: {uri: 'https://u:p@h/x'}}"),
-        ["5:12: got 'https://u:p@h/x', https://<host>/<path> without user or password"],
+        [
+            "5:12: the URL carries a user or password, https://<host>/<path> without user or password"
+        ],
     ),
     "data behind a signature": (
         with_lines("data: {x: {uri: 'https://h/x?X-Amz-Signature=1'}}"),

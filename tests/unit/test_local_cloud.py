@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pty
 import signal
@@ -85,6 +86,16 @@ def test_a_node_that_does_not_listen_is_killed(bench: LocalBench) -> None:
     assert not job.goes_on
 
 
+@pytest.fixture
+def reaper() -> Iterator[None]:
+    """Orphans come to this process and not to process 1, as under a desktop's `systemd --user`."""
+    prctl, set_child_subreaper = ctypes.CDLL(None).prctl, 36
+    prctl(set_child_subreaper, 1, 0, 0, 0)
+    yield
+    prctl(set_child_subreaper, 0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("reaper")
 @pytest.mark.parametrize(
     "script",
     [
@@ -130,7 +141,8 @@ def test_a_person_who_looks_around_in_a_nodes_folder_is_not_a_leftover(bench: Lo
         ["setsid", "--ctty", *SLEEP], stdin=theirs, cwd=bench.scratch / f"{job.spec.run}-1"
     )
     try:
-        until(lambda: psutil.Process(shell.pid).terminal())
+        stat = Path(f"/proc/{shell.pid}/stat")
+        until(lambda: stat.read_text().rpartition(")")[2].split()[4] != "0")  # has its terminal
         assert [left.kind for left in job.left] == ["folder"]
         bench.connect().release(job.spec)
         assert shell.poll() is None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from rpac_ci import experiments, schemas, yaml_io
+from rpac_ci import experiment_model, experiments, schemas, yaml_io
 from rpac_ci.canonical import readable_json
 from rpac_ci.errors import ExperimentError
 from rpac_ci.pipeline import compile_pipeline
@@ -95,7 +95,7 @@ LEAST: dict[str, Any] = {
 )
 def test_what_the_model_accepts_the_schema_accepts(keys: dict[str, Any]) -> None:
     document = {**LEAST, **keys}
-    experiments.Experiment.model_validate(document)
+    experiment_model.Experiment.model_validate(document)
     assert wrong("experiment", document) == []
 
 

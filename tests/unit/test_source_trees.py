@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from rpac_ci import experiments, source_trees
 from rpac_ci.errors import HistoryError, PipelineError, PolicyError
-from rpac_ci.experiments import EXPERIMENT_FILE, GitSource
+from rpac_ci.experiment_model import EXPERIMENT_FILE, GitSource
 from rpac_ci.git import Git
 from rpac_ci.reproduction_log import Entry, ReproductionLog
 from rpac_ci.source_trees import SourceFile, SourceTree, make, of_experiment, of_tree

@@ -17,18 +17,10 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from rpac_ci import sources
+from rpac_ci import locators, sources
 from rpac_ci.errors import CommandError, SourceError
-from rpac_ci.sources import (
-    Content,
-    ContentCache,
-    FileLocator,
-    HttpsLocator,
-    PypiLocator,
-    fetch,
-    file_name,
-    parse_locator,
-)
+from rpac_ci.locators import FileLocator, HttpsLocator, PypiLocator, file_name, parse_locator
+from rpac_ci.sources import Content, ContentCache, fetch
 from tests.standins import web
 from tests.standins.wheels import make_wheel, only_index, sha256_of
 
@@ -80,7 +72,7 @@ def left_behind(cache: ContentCache) -> list[Path]:
         ),
     ],
 )
-def test_locators_are_read(uri: str, locator: sources.Locator, name: str) -> None:
+def test_locators_are_read(uri: str, locator: locators.Locator, name: str) -> None:
     assert parse_locator(uri) == locator
     assert file_name(locator) == name
 
