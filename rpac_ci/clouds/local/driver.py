@@ -209,15 +209,14 @@ class LocalCloud:
             try:
                 if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                environment = process.environ()
+                environment = _environment(process)
                 if environment.get("RPAC_RUN") and environment.get("RPAC_STORE") == self._store_url:
                     attempt = environment.get("RPAC_ATTEMPT", "1")
                     yield process, environment, f"{environment['RPAC_RUN']}-{attempt}"
-                elif process.ppid() == 1 and (
-                    (folder := Path(process.cwd())).is_relative_to(self._scratch)
-                ):  # an orphan; a person who looks around there has a shell with a parent
+                elif (folder := Path(process.cwd())).is_relative_to(self._scratch):
                     parts = folder.relative_to(self._scratch).parts
-                    yield process, environment, parts[0] if parts else ""
+                    if parts and _is_abandoned(process):
+                        yield process, environment, parts[0]
             except (psutil.Error, OSError):
                 continue
 
@@ -230,6 +229,27 @@ def connect(workspace: Workspace) -> LocalCloud:
 def _address(index: int) -> str:
     """Loopback is a whole network on Linux, so nodes can have addresses of their own."""
     return f"127.0.0.{2 + index}" if sys.platform == "linux" else "127.0.0.1"
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """A process's variables; one that is just being started shows none for a moment."""
+    for _ in range(5):
+        variables = process.environ()
+        if variables or time.time() - process.create_time() > 2:
+            return variables
+        time.sleep(0.01)
+    return {}
+
+
+def _is_abandoned(process: psutil.Process) -> bool:
+    """
+    Whether nobody's session holds a process: its leader is gone, or it is a leader that no terminal
+    belongs to. A person who looks around in a folder has a session that lives.
+    """
+    session = os.getsid(process.pid)
+    if session == process.pid:
+        return process.terminal() is None
+    return not psutil.pid_exists(session)
 
 
 def _is_node(process: psutil.Process) -> bool:
