@@ -149,6 +149,7 @@ class _Node:
         except Exception as exc:  # noqa: BLE001 - whatever it is, the run must hear of it
             traceback.print_exc()
             end = _End(Reason.ENGINE_FAILED, f"{type(exc).__name__}: {exc}")
+            self._end_children()
         result: dict[str, Json] = {
             "reason": end.reason.value,
             "message": str(end),
