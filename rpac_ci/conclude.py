@@ -19,7 +19,7 @@ from rpac_ci.formats.timeline import timeline
 from rpac_ci.jobs import Keys, content_key
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count
-from rpac_ci.records import RunRecord, Verdict, build
+from rpac_ci.records import OutputFile, RunRecord, Verdict, build
 from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
 from rpac_ci.run import fold
 from rpac_ci.verdict import judge
@@ -85,9 +85,10 @@ def _entry(
         diff = workspace.storage.get(Keys(record.run).diff) or b""
         if len(diff) <= MAX_RUN_BYTES // 2:
             files["dirty.diff"] = diff
-    figures = _figures(
-        workspace, record, room=MAX_RUN_BYTES - sum(map(len, files.values())) - 16384
-    )
+    candidates = _figure_names(record)
+    longest = len(report(record, pipeline, figures=sorted(candidates)).encode())
+    room = MAX_RUN_BYTES - longest - sum(map(len, files.values()))
+    figures = _figures(workspace, record, candidates, room=room)
     files |= figures
     files["report.md"] = report(record, pipeline, figures=sorted(figures)).encode()
     return Entry(
@@ -99,17 +100,28 @@ def _entry(
     )
 
 
-def _figures(workspace: Workspace, record: RunRecord, *, room: int) -> dict[str, bytes]:
+def _figure_names(record: RunRecord) -> dict[str, OutputFile]:
+    """Where a figure would stand beside the report -> the output it is."""
+    return {
+        f"figures/{output.path.removeprefix('figures/')}": output
+        for output in record.outcome.outputs
+        if PurePosixPath(output.path).suffix.lower() in _FIGURES
+    }
+
+
+def _figures(
+    workspace: Workspace, record: RunRecord, candidates: dict[str, OutputFile], *, room: int
+) -> dict[str, bytes]:
     """Figures small enough for git; the others are in the store, by hash."""
-    keys = Keys(record.run)
+    folder = Keys(record.run).outputs
     figures: dict[str, bytes] = {}
-    for output in record.outcome.outputs:
-        if PurePosixPath(output.path).suffix.lower() in _FIGURES and output.size <= room:
-            data = workspace.storage.get(f"{keys.outputs}{output.sha256}")
-            name = f"figures/{output.path.removeprefix('figures/')}"
-            if data is not None and name != TIMELINE:
-                figures[name] = data
-                room -= len(data)
+    for name, output in candidates.items():
+        if output.size > room or name == TIMELINE:
+            continue
+        data = workspace.storage.get(f"{folder}{output.sha256}")
+        if data is not None:
+            figures[name] = data
+            room -= len(data)
     return figures
 
 

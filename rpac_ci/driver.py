@@ -61,6 +61,7 @@ class RunDriver:
         self._notify = notify or (lambda _: None)
         self._pipeline: Pipeline | None = None
         self._watching = False
+        self._failed = False  # the last step, and may be tried again
         self._release_failed = ""
 
     def state(self) -> RunState:
@@ -131,7 +132,7 @@ class RunDriver:
                 case None:
                     time.sleep(failures)
                 case Take():
-                    pass
+                    time.sleep(1 if self._failed else 0)
 
     def cancel(self, why: str) -> None:
         """Ask that the run stop; whoever drives it will see to it."""
@@ -149,7 +150,7 @@ class RunDriver:
         if not self._log.append(Kind.CLAIM, claim, after=state.number):
             return
         self._tell(step, "started")
-        self._release_failed = ""
+        self._failed, self._release_failed = False, ""
         try:
             with self._log.lease(self._me):
                 result = self._steps(state, step).take(step)
@@ -167,6 +168,7 @@ class RunDriver:
         failure = {"step": step.value, "message": error.message, "hint": error.hint,
                    "transient": transient}  # fmt: skip
         self._write(Kind.FAILED, failure)
+        self._failed = transient
         self._release_failed = error.message if step is Step.RELEASE else ""
         self._tell(step, "failed", self._workspace.public(error.message))
 

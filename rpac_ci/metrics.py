@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_METRICS = 1000
+MAX_METRICS = 100  # each has a line in record and report; more belong into a file
 MAX_BYTES = 2**20
 MAX_NAME = 128
 

@@ -21,7 +21,7 @@ from rpac_ci.jobs import PLACEHOLDER, JobSpec, Keys, content_key, matches
 from rpac_ci.sources import Content, ContentCache, fetch
 from rpac_ci.storage import Storage
 
-MAX_OUTPUTS = 200  # each has a line in record and report
+MAX_OUTPUTS = 100  # each has a line in record and report
 
 
 class NodeFolders:
