@@ -20,7 +20,7 @@ from rpac_ci.run import MAX_TRIES, Conclude, Next, Over, RunState, Step, Take, W
 from rpac_ci.steps import Steps
 from rpac_ci.workspace import Workspace
 
-POLL_S = 0.2
+POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -383,6 +383,7 @@ class _Node:
     ) -> Any:
         """The probe's first answer that is not None; ends the node when the limit is passed."""
         deadline = time.monotonic() + limit_s
+        pause = POLL_S
         while True:
             answer = probe()
             if answer is not None:
@@ -392,7 +393,8 @@ class _Node:
                 also()
             if time.monotonic() > deadline:
                 raise _End(reason, message)
-            self.stop.wait(every)
+            self.stop.wait(pause)
+            pause = min(every, 1.2 * pause)  # most waits are short; long ones need no haste
 
     def _check(self) -> None:
         """What can end any wait: a request to stop, a dead role, news in the store."""
