@@ -11,7 +11,7 @@ from rpac_ci.canonical import Json
 from rpac_ci.clouds import PLANNERS
 from rpac_ci.conclude import Conclusion, conclude
 from rpac_ci.driver import Notify, RunDriver
-from rpac_ci.errors import HistoryError, RpacError
+from rpac_ci.errors import HistoryError, RpacError, StorageError
 from rpac_ci.events import LEASE_S, EventLog, Kind, is_gone
 from rpac_ci.jobs import Keys, RunId, Waits, content_key
 from rpac_ci.planning import Plan
@@ -66,7 +66,8 @@ def start(
     if waits:
         created["waits"] = {name: getattr(waits, name) for name in Waits.__dataclass_fields__}
     storage.put(keys.open, b"")  # before the first event: what has events can be found
-    EventLog(storage, run).append(Kind.CREATED, created, after=0)
+    if not EventLog(storage, run).append(Kind.CREATED, created, after=0):
+        raise StorageError(f"another run has taken the id {run}", hint="give the command again")
     return run
 
 

@@ -55,9 +55,14 @@ class RunState:
 
 
 def new_run_id(moment: datetime | None = None) -> RunId:
-    """UTC time and a short random word: sorts by time, needs no counter."""
+    """
+    UTC time, then milliseconds and chance in hex: sorts by time, needs no counter.
+
+    `20260102T030405Z-29f1a2b3` is the 671st (0x29f) millisecond of that second.
+    """
     moment = moment or datetime.now(UTC)
-    return RunId(f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+    milliseconds = moment.microsecond // 1000
+    return RunId(f"{moment:%Y%m%dT%H%M%SZ}-{milliseconds:03x}{secrets.randbits(20):05x}")
 
 
 def fold(events: Sequence[Event]) -> RunState:

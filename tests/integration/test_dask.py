@@ -150,7 +150,7 @@ def test_the_eddy_census_is_reproduced_on_one_two_and_three_nodes(
     )
     git(repository, "add", "experiments")
     git(repository, "commit", "--quiet", "--message", "add the census")
-    first = rpac("reproduce", "eddy-census", timeout=300)
+    first = rpac("reproduce", "eddy-census")
     assert first.code == 0, first.out + first.err
     run = rpac.last()["run"]
     for nodes in ("1", "3"):
