@@ -164,6 +164,9 @@ def _changes(record: RunRecord) -> str:
         lines.append(_table(("", "Reference", "This run"), rows))
     elif record.reference.kind is ReferenceKind.NONE:
         lines.append("There is nothing to compare with yet.")
+    elif record.reference.kind is ReferenceKind.EXPECT:
+        dirty = ", with changes that were not committed" if record.identity.source.dirty else ""
+        lines.append(f"Nothing: the experiment was run as it is declared{dirty}.")
     else:
         lines.append("Nothing that is recorded differs from the reference.")
     remarks = [*record.reference.remarks, *record.circumstances.remarks]
