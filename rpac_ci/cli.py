@@ -180,13 +180,17 @@ def validate(paths: tuple[str, ...], as_json: bool) -> int:
 @cli.command()
 @click.argument("experiment", metavar="ID")
 @click.option("--title", default="", help="One line that says what it shows.")
-def new(experiment: str, title: str) -> None:
+@JSON
+def new(experiment: str, title: str, as_json: bool) -> None:
     """Start an experiment that runs as it is."""
     from rpac_ci import scaffold
 
-    for path in scaffold.new(experiment, title=title):
-        click.echo(path)
-    click.echo(f"\nnext: git add {path.parent} && git commit -m 'Add {experiment}'")
+    paths = scaffold.new(experiment, title=title)
+    if as_json:
+        _print_json([str(path) for path in paths])
+        return
+    click.echo("\n".join(map(str, paths)))
+    click.echo(f"\nnext: git add {paths[0].parent} && git commit -m 'Add {experiment}'")
     click.echo(f"      rpac reproduce {experiment}")
 
 

@@ -136,6 +136,8 @@ class RunDriver:
 
     def cancel(self, why: str) -> None:
         """Ask that the run stop; whoever drives it will see to it."""
+        says = "the nodes are asked to stop; then everything is released and recorded"
+        self._notify(Progress(run=self._run, step="cancel", status="note", detail=says))
         self._workspace.storage.create_json(self._keys.cancel, {"why": why})
 
     def _steps(self, state: RunState, step: Step) -> Steps:
