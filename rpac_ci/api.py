@@ -220,8 +220,9 @@ def advance(
         return [open_runs.advance(workspace, found, notify)]
     log = ReproductionLog(workspace.git)
     record = read_record(log, log.find(run))
-    outcome = record.verdict.outcome if record.verdict else record.outcome.status
-    return [Advanced(run=record.run, status=f"over already: {outcome}")]
+    assert record.verdict is not None
+    status, code = f"over already: {record.verdict.outcome}", record.verdict.exit_code
+    return [Advanced(run=record.run, status=status, exit_code=code)]
 
 
 def sweep(*, repository: Path | str = ".", dry_run: bool = False) -> list[Swept]:
@@ -361,8 +362,20 @@ def logs(
             yield read_log(workspace, name, node, role, start=seen)
             seen = parts
         if not goes_on:
-            return
+            break
         time.sleep(0.5)
+    if not seen and (node, role) != (0, "command"):  # a command may have nothing to say
+        raise _no_log(workspace, name, node, role)
+
+
+def _no_log(workspace: Workspace, run: str, node: int, role: str) -> CommandError:
+    folder = f"{Keys(run).attempt_folder}logs/"
+    parts = [name.split("/") for name in workspace.storage.names(folder)]
+    there = sorted({f"--node {int(part[0])} --role {part[1]}" for part in parts})
+    return CommandError(
+        f"{run} has no log of {role} on node {node}",
+        hint="there are: " + ", ".join(there or ["none yet"]),
+    )
 
 
 def _find_logged(workspace: Workspace, run: str) -> str:

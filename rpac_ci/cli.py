@@ -100,7 +100,8 @@ def reproduce(
     """
     Run an experiment, or a past run exactly, and judge the result.
 
-    KEY=VALUE puts changes on top: cloud nodes cpus memory time seed args.NAME data.NAME.
+    KEY=VALUE puts changes on top: cloud runtime nodes cpus memory gpus seed time cost args.NAME
+    data.NAME.
     """
     from rpac_ci import api, terminal
 
@@ -227,7 +228,9 @@ def show(run: str, as_json: bool) -> None:
 @click.argument("run", metavar="RUN")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run is over.")
 @click.option("--node", default=0, show_default=True, help="Index of the node.")
-@click.option("--role", default="command", show_default=True, help="command, scheduler, worker.")
+@click.option(
+    "--role", default="command", show_default=True, help="command, node, scheduler, worker."
+)
 def logs(run: str, follow: bool, node: int, role: str) -> None:
     """Print the log of a run."""
     from rpac_ci import api
@@ -272,7 +275,12 @@ def accept(run: str, no_commit: bool, as_json: bool) -> None:
 @QUIET
 @JSON
 def advance(run: str | None, every: bool, quiet: bool, as_json: bool) -> int:
-    """Go on with a run whose driver is gone, to its end."""
+    """
+    Go on with a run whose driver is gone, to its end.
+
+    The exit code is that of the run's verdict; with --all it says only whether every run could be
+    taken to its end (5 when one stays open).
+    """
     from rpac_ci import api, terminal
 
     if bool(run) == every:
@@ -285,10 +293,9 @@ def advance(run: str | None, every: bool, quiet: bool, as_json: bool) -> int:
         click.echo(f"{item.run}: {item.status}")
     if not advanced and not as_json:
         click.echo("no open runs")
-    ends = [item.conclusion.verdict.exit_code for item in advanced if item.conclusion]
     if any(item.error for item in advanced):
         return int(ExitCode.COULD_NOT_RUN)
-    return ends[0] if run and ends else 0
+    return advanced[0].exit_code if run else 0
 
 
 @cli.command()

@@ -88,9 +88,11 @@ def parse_target(text: str) -> Target:
     """`exp-42` or `exp-42@20260102T030405Z-0a1b2c3d`; a part of the run's id will do."""
     match = _TARGET.fullmatch(text)
     if not match:
+        name, at, _ = text.partition("@")
+        runs = f"rpac history {name} lists the runs; a part of an id has four letters or more"
         raise CommandError(
             f"got {text[:80]!r}, expected <experiment> or <experiment>@<run>",
-            hint="for example: rpac reproduce eddy-census nodes=2",
+            hint=runs if at and _TARGET.fullmatch(name) else "rpac reproduce eddy-census nodes=2",
         )
     return Target(match[1], match[2])
 
@@ -130,7 +132,7 @@ def _read_word(word: str, values: dict[str, object], nested: dict[str, dict[str,
         nested[family][name] = value
         return
     if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, n=1)
+        near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.7)
         raise ValueError(f"unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else ""))
     if key in values:
         raise ValueError(f"{key} is given twice")

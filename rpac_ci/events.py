@@ -94,8 +94,10 @@ class EventLog:
         Raises:
             StorageError: an event is missing between others.
         """
-        names = sorted(self._storage.names(self._folder))
-        if names != [f"{n:08d}.json" for n in range(1, len(names) + 1)]:
+        names = self._names()
+        if names is None:
+            names = self._names()  # a listing may miss what is added meanwhile
+        if names is None:
             raise StorageError(
                 f"the event log of {self._keys.run} has gaps or foreign files",
                 hint="something outside rpac wrote to the store; nothing was done",
@@ -106,6 +108,11 @@ class EventLog:
                 raise StorageError(f"event {number} of {self._keys.run} has vanished")
             self._events.append(self._parse(number, value))
         return list(self._events)
+
+    def _names(self) -> list[str] | None:
+        """The events' names when they are numbered without a gap."""
+        names = sorted(self._storage.names(self._folder))
+        return names if names == [f"{n:08d}.json" for n in range(1, len(names) + 1)] else None
 
     def _parse(self, number: int, value: Any) -> Event:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ from rpac_ci.experiment_model import (
     shown,
 )
 from rpac_ci.jobs import METRICS_FILE, matches
+from rpac_ci.locators import FileLocator, parse_locator
 
 _LOOKS_LIKE_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]*\}")
 
@@ -91,13 +93,46 @@ def check_files(
             )
         else:
             yield from _check_lock(lock, folder / lock, document.file)
+            yield from _check_engine(document, experiment, folder / lock)
     for name, data in experiment.data.items():
         try:
-            from rpac_ci.locators import parse_locator
-
-            parse_locator(data.uri)
+            locator = parse_locator(data.uri)
         except CommandError as exc:
             yield document.problem(("data", name, "uri"), exc.message, exc.hint)
+            continue
+        if isinstance(locator, FileLocator):
+            yield from _check_data_file(document, name, data, folder / locator.path)
+
+
+_HASHED_AT_ONCE = 64 * 2**20  # bytes; larger files are checked when the run reads them
+
+
+def _check_data_file(
+    document: yaml_io.Document, name: str, data: Data, path: Path
+) -> Iterator[Problem]:
+    """A file beside the experiment is there, and is what it is declared to be."""
+    if not path.is_file():
+        what = f"there is no file {path.name!r}"
+        yield document.problem(("data", name, "uri"), what, "a path beside this file")
+    elif data.sha256 and path.stat().st_size <= _HASHED_AT_ONCE:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != data.sha256:
+            what = f"{path.name!r} has another sha256"
+            yield document.problem(("data", name, "sha256"), what, f"it is {found}")
+
+
+def _check_engine(
+    document: yaml_io.Document, experiment: Experiment, lock: Path
+) -> Iterator[Problem]:
+    """The lock holds the programs that the engine brings along."""
+    from rpac_ci import engines
+
+    text = lock.read_text("utf-8", errors="replace")
+    for package in engines.load(experiment.engine.name.value).packages:
+        if not re.search(rf"^{package}\s*(\[|=|@)", text, re.MULTILINE | re.IGNORECASE):
+            engine = experiment.engine.name.value
+            what = f"engine {engine} needs {package}, and the lock does not hold it"
+            yield document.problem(("environment", "lock"), what, f"a lock with {package}")
 
 
 _PINNED = re.compile(

@@ -44,15 +44,17 @@ def parse_metrics(data: bytes | None) -> Metrics:
         return Metrics(problem="metrics.json is not an object of name -> number")
     if len(content) > MAX_METRICS:
         return Metrics(problem=f"metrics.json has {len(content)} entries, at most {MAX_METRICS}")
-    values = {}
+    values, problems = {}, []
     for name, item in content.items():
-        if not name.isprintable() or len(name) > MAX_NAME:
-            return Metrics(problem=f"metrics.json: {name[:40]!a} is not a name")
         metric = _metric(item)
-        if metric is None:
-            return Metrics(problem=f"metrics.json: {name!r} is not a finite number")
-        values[name] = metric
-    return Metrics(values=values)
+        if not name.isprintable() or len(name) > MAX_NAME:
+            problems.append(f"{name[:40]!a} is not a name")
+        elif metric is None:
+            problems.append(f"{name!r} is not a finite number")
+        else:
+            values[name] = metric
+    problem = f"metrics.json: {'; '.join(problems[:3])}" if problems else ""
+    return Metrics(values=values, problem=problem)
 
 
 def _metric(item: Any) -> Metric | None:

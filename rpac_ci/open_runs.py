@@ -26,6 +26,7 @@ class Advanced:
 
     run: str
     status: str
+    exit_code: int = 0  # of the run's verdict, when it is over
     conclusion: Conclusion | None = None
     error: RpacError | None = None
 
@@ -89,7 +90,10 @@ def advance(workspace: Workspace, run: str, notify: Notify | None = None) -> Adv
     if isinstance(decision, Wait):
         return Advanced(run=run, status=f"another driver is at {decision.step}")
     conclusion = conclude(workspace, run)
-    return Advanced(run=run, status=conclusion.verdict.outcome, conclusion=conclusion)
+    verdict = conclusion.verdict
+    return Advanced(
+        run=run, status=verdict.outcome, exit_code=verdict.exit_code, conclusion=conclusion
+    )
 
 
 def advance_all(workspace: Workspace, notify: Notify | None = None) -> list[Advanced]:

@@ -79,8 +79,6 @@ def _plan_experiment(
     pipeline = compile_pipeline(definition, overrides=overrides)
     reference = _reference(workspace, target.experiment, definition)
     changed = {k: list(v) for k, v in differences(definition, pipeline).items() if k != "target"}
-    if reference.kind is ReferenceKind.ACCEPTED:
-        changed = {}  # accepted runs may differ from each other: their records tell
     declared = {k: v for k, v in changed.items() if not k.startswith("target.")}
     return Plan(
         target=target,

@@ -76,17 +76,35 @@ def started(pid: int) -> float | None:
 
     A process that has ended and waits for its parent counts as gone.
     """
-    try:
-        # the fields behind the command's name, which may hold spaces and parentheses
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return None
-    else:
-        return None if fields[0] in "ZX" else float(fields[19])
+    if Path("/proc/self/stat").exists():
+        fields = _fields(pid)
+        return None if fields is None or fields[0] in "ZX" else float(fields[19])
     try:
         process = psutil.Process(pid)
         gone = process.status() == psutil.STATUS_ZOMBIE
         return None if gone else round(process.create_time(), 2)
     except psutil.Error:
+        return None
+
+
+def has_terminal(pid: int) -> bool:
+    """
+    Whether a process has a controlling terminal, so that a person may sit before it.
+
+    psutil's own answer knows only the terminals that there were when it was first asked.
+    """
+    if Path("/proc/self/stat").exists():
+        fields = _fields(pid)
+        return fields is not None and fields[4] != "0"
+    try:
+        return psutil.Process(pid).terminal() is not None
+    except psutil.Error:
+        return False
+
+
+def _fields(pid: int) -> list[str] | None:
+    """What Linux tells of a process, behind its name, which may hold spaces and parentheses."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
         return None

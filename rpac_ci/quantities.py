@@ -45,7 +45,9 @@ def parse_cost(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """0.84 -> `0.8 s`, 75 -> `1 min 15 s`, 3700 -> `1 h 2 min`."""
+    """0.02 -> `20 ms`, 0.84 -> `0.8 s`, 75 -> `1 min 15 s`, 3700 -> `1 h 2 min`."""
+    if 0.0005 <= seconds < 0.095:
+        return f"{1000 * seconds:.0f} ms"
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

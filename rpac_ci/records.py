@@ -340,7 +340,7 @@ def _outcome(state: RunState, collected: dict[str, Any]) -> Outcome:
     if state.failure and state.failure.step is not Step.RELEASE:
         status, reason = Status.COULD_NOT_RUN, f"{state.failure.step} failed"
         message, hint = state.failure.message, state.failure.hint
-    if state.cancelled and status is Status.COULD_NOT_RUN:
+    if state.cancelled and status in (Status.COULD_NOT_RUN, Status.CANCELLED):
         status, reason = Status.CANCELLED, Reason.CANCELLED
         message = state.cancelled.get("why", "")
     return Outcome(

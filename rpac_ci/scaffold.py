@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rpac_ci.workspace import Workspace
 _EXPERIMENT = """\
 schema: rpac/experiment/1
 id: {id}
-title: {title}
+title: {quoted}
 engine: process                        # or dask, for several nodes
 command: [python, main.py, --samples, "{{args.samples}}", --seed, "{{seed}}", --out, "{{outputs}}"]
 environment: {{lock: requirements.lock}} # packages: uv pip compile --universal --generate-hashes …
@@ -79,7 +80,8 @@ def new(name: str, *, title: str = "", repository: Path | str = ".") -> list[Pat
     folder = workspace.experiments / name
     if name in find(workspace.experiments) or folder.exists():
         raise CommandError(f"the experiment {name!r} is there already")
-    words = {"id": name, "title": title or f"What {name} shows, in one line"}
+    shown = " ".join(title.split()) or f"What {name} shows, in one line"
+    words = {"id": name, "title": shown, "quoted": json.dumps(shown, ensure_ascii=False)}
     files = {
         "experiment.yaml": _EXPERIMENT.format(**words),
         "main.py": _MAIN,

@@ -144,7 +144,8 @@ def fetch(
 
     Args:
         uri: see the module's docstring.
-        folder: the experiment's folder, for `file:` paths; None when there is none (any more).
+        folder: the experiment's folder, for `file:` paths, which are then always looked at; None
+            when the content is wanted and not that file.
         cache: where content is kept; content with the wanted hash is not fetched again.
         sha256: the hash the content must have, hex; None accepts what comes.
         archive_sha256: the hash the wheel around a `pypi:` member must have.
@@ -155,10 +156,12 @@ def fetch(
         SourceError: it cannot be had (`transient` when a later try may help) or is not the
             declared content.
     """
-    if sha256 and (known := cache.find(sha256)):
-        return known
     reader = _Reader(report, stop or threading.Event())
     locator = parse_locator(uri)
+    beside = isinstance(locator, FileLocator) and folder is not None
+    # a file that lies beside the experiment must be what it is declared to be, cached or not
+    if sha256 and not beside and (known := cache.find(sha256)):
+        return known
     match locator:
         case FileLocator(path):
             return _fetch_file(path, folder, cache, sha256, reader)
@@ -322,7 +325,7 @@ def _pip_download(locator: PypiLocator, folder: Path, stop: threading.Event) -> 
     raise SourceError(
         f"{locator.wheel} cannot be fetched: {reason}",
         hint="the index is the one pip is configured for: pip config list",
-        transient=True,
+        transient="No matching distribution" not in reason,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import posixpath
 import tarfile
 import threading
 import time
@@ -31,9 +32,9 @@ from rpac_ci.jobs import (
     Waits,
     content_key,
 )
-from rpac_ci.locators import file_name, parse_locator
+from rpac_ci.locators import FileLocator, file_name, parse_locator
 from rpac_ci.metrics import parse_metrics
-from rpac_ci.pipeline import EnvironmentKind, Pipeline
+from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
 from rpac_ci.run import RunState, Step
 from rpac_ci.sources import Content, ContentCache, fetch
@@ -127,27 +128,54 @@ class Steps:
                 self._tell("moving", f"data {name}: {format_bytes(done)}{of}")
 
         self._tell("moving", f"data {name}")
-        folder = self._workspace.root / self._state.created["folder"]
-        content = fetch(
-            ref.uri,
-            folder=folder if folder.is_dir() else None,
-            cache=ContentCache(self._workspace.cache),
-            sha256=ref.sha256,
-            archive_sha256=ref.archive_sha256,
-            report=report,
-            stop=stop,
-        )
+        cache = ContentCache(self._workspace.cache)
+        content = self._past_content(ref, cache)
+        if content is None:
+            folder = self._workspace.root / self._state.created["folder"]
+            content = fetch(
+                ref.uri,
+                folder=folder,
+                cache=cache,
+                sha256=ref.sha256,
+                archive_sha256=ref.archive_sha256,
+                report=report,
+                stop=stop,
+            )
         self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
         return content
 
+    def _past_content(self, ref: DataRef, cache: ContentCache) -> Content | None:
+        """
+        What a past run read from beside its code: kept with that code, or in the cache by hash.
+
+        The file that lies there now may be another one.
+        """
+        locator = parse_locator(ref.uri)
+        if not self._pipeline.lineage.reproduces or not isinstance(locator, FileLocator):
+            return None
+        if ref.sha256 and (known := cache.find(ref.sha256)):
+            return known
+        kept = self._source_member(locator.path)
+        if kept is None or hashlib.sha256(kept).hexdigest() != ref.sha256:
+            return None
+        return cache.add([kept], expected=ref.sha256, what=ref.uri)
+
     def _source_file(self, path: str) -> bytes:
+        content = self._source_member(path)
+        if content is None:
+            raise CloudError(f"the run's source has no {path}")
+        return content
+
+    def _source_member(self, path: str) -> bytes | None:
         archive = self._storage.get(self._source_key())
         if archive is None:
             raise CloudError("the run's source archive is not in the store")
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            member = tar.extractfile(path)
-            assert member is not None
-            return member.read()
+            try:
+                member = tar.extractfile(posixpath.normpath(path))
+            except KeyError:
+                return None
+            return member.read() if member else None
 
     def _source_key(self) -> str:
         return content_key(self._state.created["source_archive"])

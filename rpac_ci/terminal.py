@@ -6,16 +6,16 @@ standard error or output is a terminal; otherwise plain lines.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.markup import escape, render
 
-from rpac_ci.quantities import format_duration
-from rpac_ci.records import Agreement, RunRecord
+from rpac_ci.quantities import count, format_bytes, format_duration
+from rpac_ci.records import Agreement, Check, ReferenceKind, RunRecord
 
 if TYPE_CHECKING:
     from rpac_ci.conclude import Conclusion
@@ -87,20 +87,18 @@ def show_conclusion(conclusion: Conclusion) -> None:
     """The verdict, its checks, and where to read on."""
     console = Console(highlight=False)
     verdict, record = conclusion.verdict, conclusion.record
-    required = [c for c in verdict.checks if c.required or c.agreement is Agreement.DIFFERENT]
-    if required:
-        table = Table(box=None, pad_edge=False)
-        for name in ("check", "rule", "expected", "observed", ""):
-            table.add_column(name)
-        for check in required:
-            good = check.agreement in (Agreement.IDENTICAL, Agreement.WITHIN_TOLERANCE)
-            table.add_row(
-                escape(check.name),
-                check.rule,
-                *(_value(value, check.unit) for value in (check.expected, check.observed)),
-                f"[{'green' if good else 'red'}]{check.agreement}[/]",
-            )
-        console.print(table)
+    shown = [c for c in verdict.checks if c.required or c.agreement is Agreement.DIFFERENT]
+    _print_columns(
+        console,
+        ("check", "rule", "expected", "observed", ""),
+        map(_check_row, shown or verdict.checks),
+    )
+    metrics = record.outcome.metrics
+    if not verdict.checks:
+        rows = [(name, _value(metrics[name].value, metrics[name].unit)) for name in sorted(metrics)]
+        _print_columns(console, ("metric", "value"), rows)
+    if record.outcome.metrics_problem and not record.outcome.log_tail:
+        console.print(escape(record.outcome.metrics_problem), style="yellow", soft_wrap=True)
     if record.outcome.log_tail:
         console.print("the end of the log:", style="dim")
         console.print(escape(record.outcome.log_tail), soft_wrap=True)
@@ -118,18 +116,46 @@ def show_conclusion(conclusion: Conclusion) -> None:
     console.print(f"again   rpac reproduce {record.experiment}@{conclusion.run}", soft_wrap=True)
 
 
+def _check_row(check: Check) -> tuple[str, ...]:
+    good = check.agreement in (Agreement.IDENTICAL, Agreement.WITHIN_TOLERANCE)
+    colour = "green" if good else "red" if check.required else "yellow"
+    return (
+        escape(check.name),
+        escape(check.rule),
+        _value(check.expected, check.unit),
+        _value(check.observed, check.unit),
+        f"[{colour}]{check.agreement}[/]",
+    )
+
+
 def _value(value: float | str | None, unit: str | None) -> str:
     if value is None:
         return "–"
     if isinstance(value, str):  # a hash
         return f"{value[:12]}…"
-    return escape(f"{value} {unit}" if unit else str(value))
+    text = str(value) if isinstance(value, int) else f"{value:.10g}"
+    return escape(f"{text} {unit}" if unit else text)
+
+
+def _print_columns(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as they must be: a cut digest or run id cannot be copied."""
+    table = [header, *rows]
+    if len(table) == 1:
+        return
+    widths = [max(cell_len(render(row[n]).plain) for row in table) for n in range(len(header))]
+    for number, row in enumerate(table):
+        cells = [
+            cell + " " * (width - cell_len(render(cell).plain))
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        style = "bold" if number == 0 and any(header) else ""
+        console.print("  ".join(cells).rstrip(), style=style, soft_wrap=True)
 
 
 def show_plan(planned: Plan) -> None:
     """The pipeline in short, and what differs from the reference."""
     console = Console(highlight=False)
-    pipeline, need = planned.pipeline, planned.pipeline.resources
+    pipeline = planned.pipeline
     rows = [
         ("experiment", f"{pipeline.id}: {pipeline.title}"),
         ("pipeline", pipeline.digest),
@@ -141,22 +167,31 @@ def show_plan(planned: Plan) -> None:
         ("command", " ".join(pipeline.command)),
         ("engine", pipeline.engine.name.value),
         ("where", f"{pipeline.target.cloud}, runtime {pipeline.target.runtime}"),
-        ("machines", f"{need.nodes} × {need.cpus} cpus, {need.memory} MiB, {need.gpus} gpus"),
+        ("machines", _machines(planned)),
         ("limits", f"{format_duration(pipeline.limits.time)}"),
         ("environment", _environment(planned)),
         *[(f"data {name}", f"{ref.uri} ({ref.level})") for name, ref in pipeline.data.items()],
         ("reference", planned.reference.kind.value + _reference_runs(planned)),
     ]
-    table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows:
-        table.add_row(name, escape(value))
-    console.print(table)
+        console.print(f"{name:<14}{escape(value)}", soft_wrap=True)
     changed = planned.reference.changed
-    console.print("\nchanged against the reference:" if changed else "\nnothing changed")
+    against = (
+        "the run" if planned.reference.kind is ReferenceKind.RUN else "the experiment as it is"
+    )
+    says = f"changed against {against}:" if changed else f"nothing changed against {against}"
+    console.print(f"\n{says}")
     for key, (before, after) in sorted(changed.items()):
-        console.print(f"  {escape(key)}: {escape(str(before))} → {escape(str(after))}")
+        console.print(f"  {escape(f'{key}: {before} → {after}')}", soft_wrap=True)
     for remark in [*planned.remarks]:
         console.print(f"  {escape(remark)}")
+
+
+def _machines(planned: Plan) -> str:
+    need = planned.pipeline.resources
+    each = f"{count(need.cpus, 'cpu')}, {format_bytes(need.memory << 20)}"
+    gpus = f", {count(need.gpus, 'gpu')}" if need.gpus else ""
+    return f"{need.nodes} × ({each}{gpus})"
 
 
 def _environment(planned: Plan) -> str:
@@ -176,17 +211,13 @@ def show_history(records: Sequence[RunRecord]) -> None:
     if not records:
         console.print("no runs yet: rpac reproduce <experiment>")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "experiment", "cloud", "nodes", "verdict"):
-        table.add_column(name, no_wrap=True)
+    rows = []
     for record in records:
         outcome = record.verdict.outcome if record.verdict else record.outcome.status.value
         around = record.circumstances
-        table.add_row(
-            record.run, record.experiment, around.cloud, str(len(around.nodes)),
-            f"[{_colour(outcome)}]{outcome}[/]",
-        )  # fmt: skip
-    console.print(table)
+        verdict = f"[{_colour(outcome)}]{outcome}[/]"
+        rows.append((record.run, record.experiment, around.cloud, str(len(around.nodes)), verdict))
+    _print_columns(console, ("run", "experiment", "cloud", "nodes", "verdict"), rows)
 
 
 def show_report(report: str) -> None:

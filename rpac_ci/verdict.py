@@ -121,7 +121,7 @@ def _decide(
             return *inconclusive, f"{_names(unanswered)}: nothing to compare, in a variant"
         if all(check.agreement is Agreement.NOT_COMPARED for check in checks):
             return *inconclusive, "nothing was compared"
-        return "compared (variant)", ExitCode.OK, _count(checks)
+        return "compared (variant)", ExitCode.OK, _count(compared or checks)
     if missing:
         return "not reproduced", ExitCode.NOT_REPRODUCED, f"{_names(missing)}: missing"
     if reference.kind is ReferenceKind.NONE:
@@ -207,7 +207,7 @@ def _check_metric(name: str, rule: MetricRule, record: RunRecord) -> Check:
         kind="metric",
         required=rule.required,
         agreement=Agreement.NOT_COMPARED,
-        rule=_tolerance_text(rule),
+        rule=_tolerance_text(rule, (observed.unit if observed else None) or rule.unit),
         expected=expected.value if expected else None,
         observed=observed.value if observed else None,
         unit=(observed.unit if observed else None) or rule.unit,
@@ -283,8 +283,8 @@ def _with(check: Check, **update: object) -> Check:
     return check.model_copy(update=update)
 
 
-def _tolerance_text(rule: MetricRule) -> str:
-    parts = [f"± {rule.abs_tol:g}"] if rule.abs_tol else []
+def _tolerance_text(rule: MetricRule, unit: str | None) -> str:
+    parts = [f"± {rule.abs_tol:g}" + (f" {unit}" if unit else "")] if rule.abs_tol else []
     parts += [f"± {rule.rel_tol * 100:g} %"] if rule.rel_tol else []
     return " + ".join(parts) or "exact"
 

@@ -8,7 +8,15 @@ from urllib.parse import quote
 
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count, format_bytes, format_duration
-from rpac_ci.records import Agreement, Check, ReferenceKind, RunRecord, Status, summary
+from rpac_ci.records import (
+    Agreement,
+    Check,
+    ReferenceKind,
+    ReferenceRun,
+    RunRecord,
+    Status,
+    summary,
+)
 
 MARK = {
     Agreement.IDENTICAL: "✓ identical",
@@ -112,11 +120,15 @@ def _checks(record: RunRecord) -> str:
     required = [check for check in checks if check.required]
     others = [check for check in checks if not check.required]
     lines = ["## Checks"]
-    for title, some in (("", required), ("For information, not part of the verdict:", others)):
+    ruled = any(check.kind != "output" for check in required)
+    note = "For information, not part of the verdict:" if ruled else "No rule, so compared exactly:"
+    for title, some in (("", required), (note, others)):
         if some:
             lines += ["", title, ""] if title else [""]
             header = ("Check", "Rule", "Expected", "Observed", "Difference", "")
             lines.append(_table(header, [_check_row(check) for check in some]))
+    if record.outcome.metrics_problem:
+        lines += ["", text(record.outcome.metrics_problem)]
     unruled = [n for n in record.outcome.metrics if n not in {check.name for check in checks}]
     if unruled:
         lines += ["", "Other metrics:", ""]
@@ -130,7 +142,7 @@ def _check_row(check: Check) -> tuple[str, ...]:
     mark = MARK[check.agreement] + (f" ({text(check.note)})" if check.note else "")
     return (
         text(check.name),
-        text(check.rule + (f" {check.unit}" if check.unit and check.rule.startswith("±") else "")),
+        text(check.rule),
         _number(check.expected, check.unit),
         _number(check.observed, check.unit),
         "" if check.difference is None else f"{check.difference:+.3g}",
@@ -152,8 +164,8 @@ def _changes(record: RunRecord) -> str:
         (f"`{_code(key)}`", f"`{_code(_short(before))}`", f"`{_code(_short(after))}`")
         for key, (before, after) in sorted(record.reference.changed.items())
     ]
-    if record.reference.kind is ReferenceKind.RUN:
-        past, now = record.reference.runs[0].summary, summary(record)
+    if record.reference.kind in (ReferenceKind.RUN, ReferenceKind.ACCEPTED):
+        past, now = _compared_run(record).summary, summary(record)
         rows += [
             (text(key), text(_short(past.get(key))), text(_short(now.get(key))))
             for key in sorted(past.keys() | now.keys())
@@ -172,6 +184,14 @@ def _changes(record: RunRecord) -> str:
     remarks = [*record.reference.remarks, *record.circumstances.remarks]
     lines += [f"\n- {text(remark)}" for remark in remarks]
     return "\n".join(lines)
+
+
+def _compared_run(record: RunRecord) -> ReferenceRun:
+    """Of the reference's runs the one that the verdict names."""
+    assert record.verdict is not None
+    named = record.verdict.reference
+    runs = record.reference.runs
+    return next((run for run in runs if named.endswith(run.run)), runs[0])
 
 
 def _figures(figures: Sequence[str]) -> str:

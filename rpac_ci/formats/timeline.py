@@ -50,7 +50,7 @@ def timeline(phases: Sequence[Phase], *, title: str) -> str:
 
 def _ticks(total: float) -> list[float]:
     """Round numbers from 0 up, at most seven."""
-    step = 0.1
+    step = 0.001
     for factor in (2.0, 2.5, 2.0) * 12:
         if total / step <= 6:
             break

@@ -100,6 +100,7 @@ def test_the_driver_is_killed_and_another_goes_on(
     assert rpac.runs() == [run]
     assert rpac.left_over() == NOTHING
     assert rpac("advance", "--all").out == "no open runs\n"
+    assert rpac("advance", run).out == f"{run}: over already: reproduced: identical\n"
     assert rpac("sweep").out == "nothing is left over\n"
 
 

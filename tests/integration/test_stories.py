@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import rpac_ci
-from rpac_ci import schemas
+from rpac_ci import experiment_checks, schemas
 from tests.conftest import QUICK, QUICK_MAIN, WriteExperiment, git
 from tests.integration.conftest import NOTHING, Terminal
 
@@ -290,8 +290,9 @@ def test_data_that_nobody_pinned_is_pinned_by_the_run(
 
 
 def test_data_with_another_hash_stops_before_anything_is_started(
-    rpac: Terminal, write_experiment: WriteExperiment
+    rpac: Terminal, write_experiment: WriteExperiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(experiment_checks, "_HASHED_AT_ONCE", 0)  # as if the file were large
     write_experiment(
         yaml=DATA.replace("PIN", f", sha256: '{'0' * 64}'"),
         files={"main.py": DATA_MAIN, "letters.txt": "abcde"},
@@ -302,6 +303,68 @@ def test_data_with_another_hash_stops_before_anything_is_started(
     assert record["verdict"]["outcome"] == "could not run"
     assert "expected 000" in record["outcome"]["message"]
     assert record["circumstances"]["nodes"] == []
+
+
+PINNED = DATA.replace("PIN", f", sha256: '{hashlib.sha256(b'abcde').hexdigest()}'")
+
+
+def test_data_beside_the_experiment_is_looked_at_although_the_cache_knows_it(
+    rpac: Terminal, repository: Path, write_experiment: WriteExperiment
+) -> None:
+    files = {"main.py": DATA_MAIN, "letters.txt": "abcde"}
+    folder = write_experiment(yaml=PINNED, files=files)
+    assert rpac("reproduce", "quick").code == 0
+    first = rpac.last()["run"]
+
+    (folder / "letters.txt").write_text("other")
+    git(repository, "commit", "--quiet", "--all", "--message", "other data")
+    assert "has another sha256" in rpac("validate").out
+    assert rpac("reproduce", "quick").code == 2
+
+    (folder / "letters.txt").unlink()
+    git(repository, "commit", "--quiet", "--all", "--message", "no data")
+    assert "there is no file 'letters.txt'" in rpac("validate").out
+    assert rpac("reproduce", "quick").code == 2
+
+    assert "reproduced: identical" in rpac("reproduce", f"quick@{first}").out
+
+
+def test_a_past_run_needs_no_cache(
+    rpac: Terminal,
+    repository: Path,
+    tmp_path: Path,
+    write_experiment: WriteExperiment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_experiment(yaml=PINNED, files={"main.py": DATA_MAIN, "letters.txt": "abcde"})
+    rpac("reproduce", "quick")
+    run = rpac.last()["run"]
+    git(repository, "rm", "-r", "--quiet", "experiments")
+    git(repository, "commit", "--quiet", "--message", "gone")
+    monkeypatch.setenv("RPAC_CACHE", str(tmp_path / "empty"))
+    answer = rpac("reproduce", f"quick@{run}")
+    assert "reproduced: identical" in answer.out, answer.out
+
+
+def test_one_bad_number_spoils_only_itself(
+    rpac: Terminal, write_experiment: WriteExperiment
+) -> None:
+    bad = QUICK_MAIN.replace('{"level": int(sys.argv[1])}', '{"level": 7, "mean": float("inf")}')
+    write_experiment(files={"main.py": bad})
+    answer = rpac("reproduce", "quick")
+    assert answer.code == 0
+    assert "'mean' is not a finite number" in answer.out
+
+
+def test_a_change_against_an_accepted_run_is_named(
+    rpac: Terminal, repository: Path, write_experiment: WriteExperiment
+) -> None:
+    write_experiment(yaml=quick(**{"level: {expect: 7}": "level: {abs_tol: 0.5}"}))
+    rpac("reproduce", "quick")
+    rpac("accept", rpac.last()["run"])
+    answer = rpac("reproduce", "quick", "time=30s", "--json")
+    report = (repository / answer.json["report"]).read_text()
+    assert "| `limits.time` | `60` | `30` |" in report
 
 
 def test_outputs_logs_report_and_record_can_be_had_again(
@@ -317,6 +380,8 @@ def test_outputs_logs_report_and_record_can_be_had_again(
     assert rpac("logs", run, "--follow").out == "level 7\n"
     assert rpac("show", run).out.startswith("# quick: reproduced: identical")
     assert rpac("show", run, "--json").json["run"] == run
+    assert rpac("logs", run, "--role", "node").out.startswith("rpac node: $ python main.py")
+    assert "--node 0 --role command" in rpac("logs", run, "--role", "scheduler").err
     stored = next((repository / ".rpac" / "store").rglob("outputs/*"))
     stored.write_bytes(b"rotten")
     assert rpac("fetch", run, "again").code == 5
@@ -362,6 +427,8 @@ def test_the_scaffold_runs_as_it_is(rpac: Terminal, repository: Path) -> None:
     assert answer.code == 0, answer.err
     assert "reproduced" in answer.out
     assert rpac("new", "first-one").code == 2
+    assert rpac("new", "second", "--title", "colon: 'quoted' \"twice\" # hash").code == 0
+    assert rpac("validate").code == 0
 
 
 def test_the_python_api_does_what_the_command_line_does(
@@ -392,6 +459,7 @@ def test_the_python_api_does_what_the_command_line_does(
         (["reproduce", "quick", "nodes=2"], 2, "runs on one node"),
         (["reproduce", "quick", "cloud=aws"], 2, "clouds: local"),
         (["reproduce", "quick@20000101T000000Z-00000000"], 6, "rpac history"),
+        (["reproduce", "quick@foo"], 2, "rpac history quick"),
         (["reproduce", "../quick"], 2, "expected <experiment>"),
         (["reproduce"], 2, "EXPERIMENT"),
         (["show", "nothing"], 6, "no run"),

@@ -234,7 +234,7 @@ def ended(reason: str) -> tuple[Kind, dict[str, Any]]:
         ([CANCEL], Status.CANCELLED, "cancelled", "interrupted (Ctrl-C)"),
         (
             [*DONE_UNTIL_SUBMIT, CANCEL, ended("cancelled")],
-            Status.CANCELLED, "cancelled", "so it was",
+            Status.CANCELLED, "cancelled", "interrupted (Ctrl-C)",
         ),
         # a cancellation that came too late changes nothing
         (

@@ -212,7 +212,9 @@ def test_content_that_was_copied_here_by_hand_is_checked_once(
     path.parent.mkdir(parents=True)
     path.write_bytes(DATA)
     assert cache.find(DATA_HASH) == Content(sha256=DATA_HASH, size=len(DATA), path=path)
-    assert fetch("file:gone", folder=folder, cache=cache, sha256=DATA_HASH).path == path
+    assert fetch("file:gone", folder=None, cache=cache, sha256=DATA_HASH).path == path
+    with pytest.raises(SourceError, match="gone"):  # what lies beside the code is looked at
+        fetch("file:gone", folder=folder, cache=cache, sha256=DATA_HASH)
 
 
 @contextmanager

@@ -248,14 +248,17 @@ def _is_abandoned(process: psutil.Process) -> bool:
     """
     session = os.getsid(process.pid)
     if session == process.pid:
-        return process.terminal() is None
-    return not psutil.pid_exists(session)
+        return not processes.has_terminal(process.pid)
+    return processes.started(session) is None  # gone, or ended and not yet waited for
 
 
 def _is_node(process: psutil.Process) -> bool:
     try:
-        return process.cmdline()[1:3] == ["-m", _NODE_MODULE]
-    except psutil.Error:
+        # a node leads its session; its children look just like it until they have become
+        # another program
+        leads = os.getsid(process.pid) == process.pid
+        return leads and process.cmdline()[1:3] == ["-m", _NODE_MODULE]
+    except (psutil.Error, OSError):
         return False
 
 
