@@ -70,3 +70,13 @@ def format_bytes(size: int) -> str:
             break
         value /= 1024
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def format_value(value: float | str | None, unit: str | None = None) -> str:
+    """4.25, km -> `4.25 km`, at most ten digits; a hash is shortened; None -> `–`."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return f"{value[:12]}…"
+    shown = str(value) if isinstance(value, int) else f"{value:.10g}"
+    return f"{shown} {unit}" if unit else shown

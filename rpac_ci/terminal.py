@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape, render
 
-from rpac_ci.quantities import count, format_bytes, format_duration
+from rpac_ci.quantities import count, format_bytes, format_duration, format_value
 from rpac_ci.records import Agreement, Check, ReferenceKind, RunRecord
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ def show_conclusion(conclusion: Conclusion) -> None:
     )
     metrics = record.outcome.metrics
     if not verdict.checks:
-        rows = [(name, _value(metrics[name].value, metrics[name].unit)) for name in sorted(metrics)]
+        rows = [
+            (name, escape(format_value(metrics[name].value, metrics[name].unit)))
+            for name in sorted(metrics)
+        ]
         _print_columns(console, ("metric", "value"), rows)
     if record.outcome.metrics_problem and not record.outcome.log_tail:
         console.print(escape(record.outcome.metrics_problem), style="yellow", soft_wrap=True)
@@ -122,19 +125,10 @@ def _check_row(check: Check) -> tuple[str, ...]:
     return (
         escape(check.name),
         escape(check.rule),
-        _value(check.expected, check.unit),
-        _value(check.observed, check.unit),
+        escape(format_value(check.expected, check.unit)),
+        escape(format_value(check.observed, check.unit)),
         f"[{colour}]{check.agreement}[/]",
     )
-
-
-def _value(value: float | str | None, unit: str | None) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, str):  # a hash
-        return f"{value[:12]}…"
-    text = str(value) if isinstance(value, int) else f"{value:.10g}"
-    return escape(f"{text} {unit}" if unit else text)
 
 
 def _print_columns(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from rpac_ci.pipeline import Pipeline
-from rpac_ci.quantities import count, format_bytes, format_duration
+from rpac_ci.quantities import count, format_bytes, format_duration, format_value
 from rpac_ci.records import (
     Agreement,
     Check,
@@ -151,12 +151,8 @@ def _check_row(check: Check) -> tuple[str, ...]:
 
 
 def _number(value: float | str | None, unit: str | None) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, str):  # a hash
-        return f"`{value[:12]}…`"
-    shown = str(value) if isinstance(value, int) else f"{value:.10g}"
-    return f"{shown} {text(unit)}" if unit else shown
+    shown = format_value(value, unit)
+    return f"`{shown}`" if isinstance(value, str) else text(shown)
 
 
 def _changes(record: RunRecord) -> str:

@@ -63,7 +63,11 @@ def load(tmp_path: Path) -> Load:
     """Read an experiment from its text; its folder holds `main.py` and some locks."""
     folder = tmp_path / "experiments" / "exp-42"
     folder.mkdir(parents=True)
-    for name, content in {"main.py": "", "requirements.lock": "distributed==1.0\n", **LOCKS}.items():
+    for name, content in {
+        "main.py": "",
+        "requirements.lock": "distributed==1.0\n",
+        **LOCKS,
+    }.items():
         (folder / name).write_text(content)
 
     def read(text: str) -> Experiment:
