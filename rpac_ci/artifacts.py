@@ -1,0 +1,100 @@
+"""What a run left in the store: its outputs and its logs."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rpac_ci.errors import CommandError, RunNotFoundError, SourceError
+from rpac_ci.jobs import Keys
+from rpac_ci.records import OutputFile
+from rpac_ci.reproduction_log import RunPath
+from rpac_ci.steps import read_log
+from rpac_ci.workspace import Workspace
+
+
+def fetch_output(workspace: Workspace, run: RunPath, output: OutputFile, folder: Path) -> Path:
+    """
+    Copy one output out of the store, every byte checked.
+
+    Raises:
+        SourceError: it is not there (any more), damaged, or something else has its place.
+    """
+    path = folder / output.path
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise SourceError(f"the output {output.path} would leave {folder}")
+    if path.exists():
+        if _sha256(path) == output.sha256:
+            return path
+        raise SourceError(
+            f"{path} is there already, with other content", hint="name another folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    incoming = path.with_name(f".{path.name}.incoming")
+    try:
+        key = f"{Keys(run.run).outputs}{output.sha256}"
+        if not workspace.storage.get_file(key, incoming):
+            raise SourceError(
+                f"{output.path} of {run.run} is not in this repository's store",
+                hint="fetch it where the run was made, or make it again: "
+                f"rpac reproduce {run.experiment}@{run.run}",
+            )
+        if (found := _sha256(incoming)) != output.sha256:
+            raise SourceError(f"{output.path} in the store has sha256 {found}, not {output.sha256}")
+        return incoming.replace(path)
+    finally:
+        incoming.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def follow_log(
+    workspace: Workspace,
+    name: str,
+    node: int,
+    role: str,
+    *,
+    follow: bool,
+    alive: Callable[[], bool] | None,
+) -> Iterator[str]:
+    """The text of one log, piece by piece; see `api.logs`."""
+    prefix = Keys(name).log(node, role)
+    is_alive = alive or (lambda: workspace.storage.head(Keys(name).open) is not None)
+    seen = 0
+    while True:
+        goes_on = follow and is_alive()
+        parts = len(workspace.storage.list(prefix))
+        if parts > seen:
+            yield read_log(workspace, name, node, role, start=seen)
+            seen = parts
+        if not goes_on:
+            break
+        time.sleep(0.5)
+    if not seen and (node, role) != (0, "command"):  # a command may have nothing to say
+        raise _no_log(workspace, name, node, role)
+
+
+def _no_log(workspace: Workspace, run: str, node: int, role: str) -> CommandError:
+    folder = f"{Keys(run).attempt_folder}logs/"
+    parts = [name.split("/") for name in workspace.storage.names(folder)]
+    there = sorted({f"--node {int(part[0])} --role {part[1]}" for part in parts})
+    return CommandError(
+        f"{run} has no log of {role} on node {node}",
+        hint="there are: " + ", ".join(there or ["none yet"]),
+    )
+
+
+def find_logged(workspace: Workspace, run: str) -> str:
+    """The run of this store that an id or a part of it means."""
+    name = run.rpartition("@")[2]
+    stored = {key.split("/")[0] for key in workspace.storage.names("runs/")}
+    found = sorted(n for n in stored if n == name or n.startswith(name) or n.endswith(name))
+    if len(found) != 1:
+        what = "means several runs" if found else "has no logs in this repository's store"
+        raise RunNotFoundError(f"{run!r} {what}", hint="rpac history lists the runs")
+    return found[0]
