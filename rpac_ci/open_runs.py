@@ -126,18 +126,19 @@ def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
         found = cloud.leftovers()
         # read after the leftovers: a run's marker is there before anything else of it
         still_open = set(names(workspace))
+        if not dry_run:
+            for left in found:
+                if left.run not in still_open:
+                    cloud.discard(left)
+        remaining = set(cloud.leftovers())
         for left in found:
-            action = "found" if dry_run else "removed"
             if left.run in still_open:
                 action = f"kept: the run is open, rpac advance {left.run} ends it"
-            elif not dry_run:
-                cloud.discard(left)
+            elif left in remaining:
+                action = "found" if dry_run else "could not be removed"
+            else:
+                action = "removed"
             swept.append(Swept(run=left.run, what=f"{left.kind} {left.name}", action=action))
-        if not dry_run and (remaining := {*cloud.leftovers()} & {*found}):
-            gone_on = [left for left in remaining if left.run not in still_open]
-            for left in gone_on:
-                what = f"{left.kind} {left.name}"
-                swept.append(Swept(run=left.run, what=what, action="could not be removed"))
     for run in names(workspace):
         if not any(item.run == run for item in swept):
             action = f"rpac advance {run}"

@@ -167,6 +167,9 @@ class LocalCloud:
         for process, _, where in self._ours():
             if str(process.pid) == leftover.name and where.rpartition("-")[0] == leftover.run:
                 _signal(process, signal.SIGKILL)
+                deadline = time.monotonic() + 5
+                while processes.started(process.pid) is not None and time.monotonic() < deadline:
+                    time.sleep(0.02)
 
     def _folder(self, spec: JobSpec, index: int) -> Path:
         return self._scratch / f"{spec.run}-{spec.attempt}" / f"node-{index}"
