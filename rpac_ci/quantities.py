@@ -57,9 +57,9 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def count(number: int, noun: str) -> str:
-    """1, node -> `1 node`; 2, node -> `2 nodes`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count(number: int, noun: str, several: str = "") -> str:
+    """1, node -> `1 node`; 2, node -> `2 nodes`; 2, entry, entries -> `2 entries`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {several or noun + 's'}"
 
 
 def format_bytes(size: int) -> str:

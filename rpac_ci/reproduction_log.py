@@ -18,19 +18,22 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
-from rpac_ci.errors import HistoryError, RunNotFoundError
-from rpac_ci.git import Git
+from rpac_ci.errors import CommandError, HistoryError, RunNotFoundError
+from rpac_ci.fast_import import NewCommit, advance, put
+from rpac_ci.git import Git, GitError
+from rpac_ci.ref_writer import RefWriter
 
 LOG_REF = "refs/heads/rpac/log"
 REPORTS = "reports"
-_RUN_PATH = re.compile(
-    r"reports/(?P<experiment>[a-z0-9-]+)/(?P<month>\d{4}-\d{2})/(?P<run>[0-9A-Za-z-]+)/record\.json"
-)
-_ACCEPTED = re.compile(r"reports/(?P<experiment>[a-z0-9-]+)/accepted/(?P<run>[0-9A-Za-z-]+)\.json")
+_EXPERIMENT = re.compile(r"[a-z0-9-]+")
+_MONTH = re.compile(r"\d{4}-\d{2}")
+_RUN = re.compile(r"[0-9A-Za-z-]+")
+_ACCEPTED = re.compile(r"([0-9A-Za-z-]+)\.json")
 _TRIES = 40
 
 
@@ -41,11 +44,27 @@ class RunPath:
     run: str
     experiment: str
     ref: str
+    tree: str = field(default="", compare=False)  # git's id of the folder
+    refs: tuple[str, ...] = field(default=(), compare=False)  # every log that has the run
 
     @property
     def folder(self) -> str:
         """The run's folder, from the top of the repository."""
         return run_folder(self.experiment, self.run)
+
+    @property
+    def place(self) -> str:
+        """How git's object names of the folder's files begin; shortest where the tree is known."""
+        return f"{self.tree}:" if self.tree else f"{self.ref}:{self.folder}/"
+
+
+class _Month(NamedTuple):
+    """The folder of one month of one experiment in one log."""
+
+    name: str
+    tree: str
+    experiment: str
+    ref: str
 
 
 def run_folder(experiment: str, run: str) -> str:
@@ -85,27 +104,162 @@ class ReproductionLog:
 
     def refs(self) -> list[str]:
         """The local log and those fetched from remotes."""
-        out = self._git.text(
-            "for-each-ref", "--format=%(refname)", LOG_REF, "refs/remotes/*/rpac/log"
-        )
-        return out.splitlines()
+        return list(self.tips())
+
+    def tips(self, names: Sequence[str] = ()) -> dict[str, str]:
+        """
+        Commits of the logs, the local one first.
+
+        Args:
+            names: take these refs instead: `topic`, `origin/rpac/log`, `refs/heads/rpac/log`.
+
+        Raises:
+            CommandError: there is no such ref.
+        """
+        logs = self._commits(LOG_REF, "refs/remotes/*/rpac/log")
+        if not names:
+            return logs
+        forms = {name: (name, f"refs/heads/{name}", f"refs/remotes/{name}") for name in names}
+        patterns = [form for some in forms.values() for form in some if form.startswith("refs/")]
+        commits = self._commits(*patterns)
+        chosen = {name: [f for f in some if f in commits][:1] for name, some in forms.items()}
+        if unknown := [name for name, full in chosen.items() if not full]:
+            known = ", ".join(re.sub("^refs/(heads|remotes)/", "", ref) for ref in logs)
+            raise CommandError(
+                "\n".join(f"there is no branch {name!r}" for name in unknown),
+                hint=f"logs here: {known or 'none yet'}",
+            )
+        return {ref: commits[ref] for full in chosen.values() for ref in full}
+
+    def _commits(self, *patterns: str) -> dict[str, str]:
+        out = self._git.text("for-each-ref", "--format=%(refname) %(objectname)", *patterns)
+        return {
+            ref: commit for ref, _, commit in (line.partition(" ") for line in out.splitlines())
+        }
+
+    def experiments(self) -> list[str]:
+        """Names of the experiments that have folders in the log, in alphabetical order."""
+        tips = set(self.tips().values())
+        found = {name for tip in tips for name, _ in self._folders(tip, REPORTS)}
+        return sorted(filter(_EXPERIMENT.fullmatch, found))
 
     def runs(self, experiment: str | None = None) -> list[RunPath]:
         """Runs in the log, oldest first."""
+        return sorted(self._recorded(self.newest_first(experiment)))
+
+    def newest_first(
+        self, experiment: str | None = None, names: Sequence[str] = ()
+    ) -> Iterator[RunPath]:
+        """
+        Folders of runs, newest first, from their names alone: months are opened as they are needed.
+
+        A run that several logs have in different states comes once for each of them, the local
+        log's first. Whether a folder holds a record is left to those who read it.
+
+        Args:
+            experiment: only of this one.
+            names: only in these refs, see `tips`.
+        """
+        months: dict[str, list[_Month]] = {}
+        for month in self._months(experiment, self.tips(names)):
+            months.setdefault(month.name, []).append(month)
+        left = sorted(months, reverse=True)
+        count = 1
+        while left:
+            opened, left = left[:count], left[count:]
+            yield from self._in_months([m for name in opened for m in months[name]])
+            count *= 2
+
+    def _months(self, experiment: str | None, tips: Mapping[str, str]) -> Iterator[_Month]:
+        if experiment is not None and not _EXPERIMENT.fullmatch(experiment):
+            return
+        for ref, tip in tips.items():
+            if experiment is None:
+                found = self._folders(tip, REPORTS)
+                experiments = {name: tree for name, tree in found if _EXPERIMENT.fullmatch(name)}
+                inside = self._open(list(experiments.values()), len(tip) // 2)
+                opened = [(name, inside[tree]) for name, tree in experiments.items()]
+            else:
+                opened = [(experiment, self._folders(tip, f"{REPORTS}/{experiment}"))]
+            for name, months in opened:
+                for month, tree in months:
+                    if _MONTH.fullmatch(month):
+                        yield _Month(month, tree, name, ref)
+
+    def _in_months(self, months: Sequence[_Month]) -> Iterator[RunPath]:
+        """Runs of some months, newest first; every folder is read once, whatever has it."""
+        width = len(months[0].tree) // 2
+        opened = self._open(list({month.tree for month in months}), width)
+        found: dict[tuple[str, str], dict[str, str]] = {}  # run, experiment -> ref -> tree
+        for month in months:
+            for run, tree in opened[month.tree]:
+                if _RUN.fullmatch(run) and f"{run[:4]}-{run[4:6]}" == month.name:
+                    found.setdefault((run, month.experiment), {})[month.ref] = tree
+        for run, experiment in sorted(sorted(found), key=itemgetter(0), reverse=True):
+            trees = found[run, experiment]
+            seen = set[str]()
+            for ref, tree in trees.items():
+                if tree not in seen:
+                    seen.add(tree)
+                    yield RunPath(run, experiment, ref, tree, tuple(trees))
+
+    def _listed(self, tip: str, folder: str) -> list[tuple[str, str, str]]:
+        """What stands in one folder of a commit: name, kind, id; nothing if there is none."""
+        out = self._git.run("ls-tree", "-z", "--full-tree", tip, "--", f"{folder}/")
+        entries = []
+        for line in filter(None, out.decode("utf-8", "surrogateescape").split("\0")):
+            meta, _, path = line.partition("\t")
+            _, kind, oid = meta.split()
+            entries.append((posixpath.basename(path), kind, oid))
+        return entries
+
+    def _folders(self, tip: str, folder: str) -> list[tuple[str, str]]:
+        return [(name, oid) for name, kind, oid in self._listed(tip, folder) if kind == "tree"]
+
+    def _open(self, trees: Sequence[str], width: int) -> dict[str, list[tuple[str, str]]]:
+        """
+        Names and ids of the folders in many trees, in one git process.
+
+        Git's own form of a tree is read, since `ls-tree` takes one tree at a time.
+
+        Args:
+            trees: ids of trees.
+            width: bytes of an id, 20 or 32.
+        """
+        entry = re.compile(rb"(\d+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
+        opened = {}
+        for tree, content in zip(trees, self._git.blobs(trees), strict=True):
+            if content is None:
+                raise HistoryError(f"tree {tree} of the log is missing", hint="git fsck")
+            opened[tree] = [
+                (name.decode("utf-8", "surrogateescape"), oid.hex())
+                for mode, name, oid in entry.findall(content)
+                if mode == b"40000"
+            ]
+        return opened
+
+    def _recorded(self, paths: Iterable[RunPath]) -> list[RunPath]:
+        """Those that hold a record, each run once."""
+        wanted = list(paths)
+        records = self._git.objects(f"{path.place}record.json" for path in wanted)
         found: dict[str, RunPath] = {}
-        for ref, path in self._paths(experiment):
-            if match := _RUN_PATH.fullmatch(path):
-                found.setdefault(match["run"], RunPath(match["run"], match["experiment"], ref))
-        return sorted(found.values())
+        for path, record in zip(wanted, records, strict=True):
+            if record is not None and record.type == "blob":
+                found.setdefault(path.run, path)
+        return list(found.values())
 
     def accepted(self, experiment: str) -> list[RunPath]:
         """Accepted runs of an experiment, oldest first."""
+        if not _EXPERIMENT.fullmatch(experiment):
+            return []
         names = {
-            match["run"]
-            for _, path in self._paths(experiment)
-            if (match := _ACCEPTED.fullmatch(path))
+            match[1]
+            for tip in set(self.tips().values())
+            for name, _, _ in self._listed(tip, f"{REPORTS}/{experiment}/accepted")
+            if (match := _ACCEPTED.fullmatch(name))
         }
-        return [run for run in self.runs(experiment) if run.run in names]
+        found = (path for path in self.newest_first(experiment) if path.run in names)
+        return sorted(self._recorded(found))
 
     def find(self, run: str, experiment: str | None = None) -> RunPath:
         """
@@ -114,9 +268,11 @@ class ReproductionLog:
         Raises:
             RunNotFoundError: none, or several.
         """
-        known = self.runs(experiment)
-        exact = [path for path in known if path.run == run]
-        found = exact or [p for p in known if p.run.startswith(run) or p.run.endswith(run)]
+        like = (
+            p for p in self.newest_first(experiment) if p.run.startswith(run) or p.run.endswith(run)
+        )
+        known = sorted(self._recorded(like))
+        found = [path for path in known if path.run == run] or known
         of = f" of {experiment}" if experiment else ""
         if not found:
             raise RunNotFoundError(
@@ -144,20 +300,16 @@ class ReproductionLog:
     def records(self, paths: Iterable[RunPath]) -> Iterator[dict[str, Any]]:
         """Raw `record.json` of many runs, in one git process."""
         wanted = list(paths)
-        blobs = self._git.blobs(f"{path.ref}:{path.folder}/record.json" for path in wanted)
-        for path, content in zip(wanted, blobs, strict=True):
+        for path, content in zip(wanted, self.contents(wanted), strict=True):
             try:
                 value = json.loads(content or b"")
             except ValueError as exc:
                 raise HistoryError(f"the record of {path.run} is not JSON: {exc}") from exc
             yield value
 
-    def _paths(self, experiment: str | None) -> Iterator[tuple[str, str]]:
-        below = f"{REPORTS}/{experiment}/" if experiment else f"{REPORTS}/"
-        for ref in self.refs():
-            out = self._git.run("ls-tree", "-r", "-z", "--name-only", ref, "--", below)
-            for path in out.decode("utf-8", "replace").split("\0"):
-                yield ref, path
+    def contents(self, paths: Sequence[RunPath]) -> Iterator[bytes | None]:
+        """The bytes of `record.json` of many runs, in one git process; None where there is none."""
+        return self._git.blobs(f"{path.place}record.json" for path in paths)
 
     # --- write ----------------------------------------------------------------------------------
 
@@ -165,32 +317,32 @@ class ReproductionLog:
         """
         Add files to the log, once: what is there already stays.
 
+        Any number of processes may do this at once; they take turns.
+
         Returns:
-            The log's commit that holds them.
+            A commit of the log that holds them.
 
         Raises:
             HistoryError: other bytes stand there under the same name, or git refuses.
         """
-        failure: HistoryError | None = None
-        for attempt in range(_TRIES):
+        with RefWriter(self._git) as writer:
+            commit = self._add(writer, entry)
+        # as git does it after a commit: packs what has piled up, if there is much of it
+        self._git.maybe("gc", "--auto", "--quiet")
+        return commit
+
+    def _add(self, writer: RefWriter, entry: Entry) -> str:
+        while True:
             tip = self._git.resolve(LOG_REF) or self._remote_tip()
             there = self._names(tip, entry.folder) if tip else set()
             if tip:
                 self._check_same(tip, entry, there)
                 if _documents(entry) <= there:
                     return tip
-            time.sleep(0.02 * min(attempt, 10) if failure else 0)
             try:
-                self._git.run(
-                    "fast-import",
-                    "--quiet",
-                    "--done",
-                    "--date-format=raw",
-                    stdin=self._stream(entry, tip, there),
-                )
-            except HistoryError as exc:  # another writer was first: look again
-                failure = exc
-        raise failure or HistoryError("the log kept moving while the run was added")
+                return advance(writer.run, LOG_REF, self._commit_of(entry, tip, there))
+            except GitError as exc:
+                writer.after(exc)  # another writer was first: look again
 
     def _names(self, tip: str, folder: str) -> set[str]:
         """Paths below a folder of the log."""
@@ -212,28 +364,20 @@ class ReproductionLog:
                     hint="the first one is kept; two writers disagree about one run",
                 )
 
-    def _stream(self, entry: Entry, tip: str | None, there: set[str]) -> bytes:
+    def _commit_of(self, entry: Entry, tip: str | None, there: set[str]) -> NewCommit:
         name, email = self._identity()
-        message = entry.message.encode()
-        parts = [
-            b"feature done\n",
-            b"commit %s\n" % LOG_REF.encode(),
-            f"committer {name} <{email}> {int(time.time())} +0000\n".encode(),
-            b"data %d\n%s\n" % (len(message), message),
-        ]
-        if tip:
-            parts.append(b"from %s\n" % tip.encode())
         files = {path: ("100644", content) for path, content in entry.files.items()}
         files |= {f"source/{path}": item for path, item in entry.source.items()}
-        for path, (mode, content) in sorted(files.items()):
-            if path in there:
-                continue
-            where = f"{entry.folder}/{path}".encode("utf-8", "surrogateescape")
-            quoted = where.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-            parts.append(b'M %s inline "%s"\n' % (mode.encode(), quoted))
-            parts.append(b"data %d\n%s\n" % (len(content), content))
-        parts.append(b"done\n")
-        return b"".join(parts)
+        return NewCommit(
+            committer=f"{name} <{email}> {int(time.time())} +0000".encode(),
+            message=entry.message.encode(),
+            changes=[
+                put(f"{entry.folder}/{path}", content, mode)
+                for path, (mode, content) in sorted(files.items())
+                if path not in there
+            ],
+            parent=tip,
+        )
 
     def _identity(self) -> tuple[str, str]:
         """Who commits: the user's git identity, or a neutral one where there is none."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rpac_ci.errors import HistoryError
-from rpac_ci.git import Git, TreeEntry
+from rpac_ci.git import CommitInfo, Git, GitError, ObjectInfo, TreeEntry
 from tests.conftest import git as shell
 
 
@@ -91,6 +91,46 @@ def test_many_blobs_come_from_one_question_in_its_order(git: Git) -> None:
         None, contents[4], None, None, None, b"",
     ]  # fmt: skip
     assert list(git.blobs([])) == []
+
+
+def test_what_names_stand_for_comes_from_one_question_in_its_order(git: Git) -> None:
+    head = commit(git.root, {"a missing": b"12", "b": b""})
+    blob = git.resolve(f"{head}:a missing") or ""
+    assert git.objects([f"{head}:a missing", "no-such", blob, f"{head}:c", "HEAD:b"]) == [
+        ObjectInfo(blob, "blob", 2), None, ObjectInfo(blob, "blob", 2), None,
+        ObjectInfo("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391", "blob", 0),
+    ]  # fmt: skip
+    assert git.objects([]) == []
+    with pytest.raises(HistoryError, match="line break"):
+        git.objects(["HEAD:a\nb"])
+
+
+def test_commits_say_who_when_and_what(git: Git) -> None:
+    head = commit(git.root, {"a": b"1"})
+    [info] = git.commits([head])
+    parent = shell(git.root, "rev-parse", "HEAD^")
+    when = shell(git.root, "log", "-1", "--format=%ct %cd", "--date=format:%z")
+    assert info == CommitInfo([parent], f"Tester <tester@example.org> {when}".encode(), b"files\n")
+
+
+def test_the_files_that_commits_brought(git: Git) -> None:
+    root = shell(git.root, "rev-parse", "HEAD")
+    one = commit(git.root, {"a/é\n": b"1", "b": b"2"})
+    (git.root / "b").chmod(0o755)
+    two = commit(git.root, {"b": b"changed", ":c": b"3"})
+    found = git.added([two, root, one])
+    assert {oid: [file.path for file in files] for oid, files in found.items()} == {
+        two: [":c"], one: ["a/é\n", "b"],
+    }  # fmt: skip
+    assert found[one] == git.ls_tree(one)
+    assert git.added([]) == {}
+
+
+def test_a_refusal_has_all_that_git_said(git: Git) -> None:
+    with pytest.raises(GitError) as caught:
+        git.run("fetch", "no-such-remote")
+    assert "no-such-remote" in caught.value.message, "the reason, not the advice that follows"
+    assert "access rights" in caught.value.err
 
 
 def test_gits_own_files_are_found_in_worktrees_too(git: Git, tmp_path: Path) -> None:
