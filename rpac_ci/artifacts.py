@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +24,8 @@ def fetch_output(workspace: Workspace, run: RunPath, output: OutputFile, folder:
     Raises:
         SourceError: it is not there (any more), damaged, or something else has its place.
     """
+    if output.folder:
+        return _fetch_folder(workspace, run, output, folder)
     path = folder / output.path
     if not path.resolve().is_relative_to(folder.resolve()):
         raise SourceError(f"the output {output.path} would leave {folder}")
@@ -46,6 +50,29 @@ def fetch_output(workspace: Workspace, run: RunPath, output: OutputFile, folder:
         return incoming.replace(path)
     finally:
         incoming.unlink(missing_ok=True)
+
+
+def _fetch_folder(workspace: Workspace, run: RunPath, output: OutputFile, folder: Path) -> Path:
+    """A folder that was kept as one ZIP."""
+    path = folder / output.path
+    if path.exists():
+        raise SourceError(f"{path} is there already", hint="name another folder")
+    with tempfile.TemporaryDirectory(prefix=".incoming-", dir=_made(folder)) as name:
+        packed = output.model_copy(update={"folder": False, "path": "packed.zip"})
+        archive = fetch_output(workspace, run, packed, Path(name))
+        try:
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(Path(name) / "content")  # names that would leave it are cut
+        except (zipfile.BadZipFile, OSError) as exc:
+            raise SourceError(f"{output.path} cannot be unpacked: {exc}") from exc
+        (Path(name) / "content").mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return (Path(name) / "content").rename(path)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _sha256(path: Path) -> str:

@@ -7,10 +7,12 @@ before a subcommand needs it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +22,8 @@ from rpac_ci.errors import ExitCode, ExperimentError, RpacError
 
 if TYPE_CHECKING:
     from rpac_ci.conclude import Conclusion
+    from rpac_ci.planning import Plan
+    from rpac_ci.study_runs import StudyPlan
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress, only the result.")
@@ -101,10 +105,14 @@ def reproduce(
     Run an experiment, or a past run exactly, and judge the result.
 
     KEY=VALUE puts changes on top: cloud runtime nodes cpus memory gpus seed time cost args.NAME
-    data.NAME.
+    data.NAME. Lists (nodes=1,2 args.trees=50,150) and repeat=N make a study: all those runs, side
+    by side as far as there is room, and a page over them.
     """
     from rpac_ci import api, terminal
 
+    study = api.plan_study(target, overrides, allow_dirty=allow_dirty)
+    if study:
+        return _study(study, commit=not no_commit, quiet=quiet, as_json=as_json)
     with terminal.progress(quiet=quiet or as_json) as notify:
         conclusion = api.reproduce(
             target,
@@ -119,6 +127,26 @@ def reproduce(
     else:
         terminal.show_conclusion(conclusion)
     return conclusion.verdict.exit_code
+
+
+def _study(planned: StudyPlan, *, commit: bool, quiet: bool, as_json: bool) -> int:
+    from rpac_ci import api, terminal
+
+    with terminal.progress(quiet=quiet or as_json) as notify:
+        concluded = api.study(planned, commit=commit, notify=notify, via="cli")
+    if as_json:
+        _print_json(
+            {
+                "report": f"{concluded.folder}/study.md",
+                "log_commit": concluded.log_commit,
+                "branch_commit": concluded.branch_commit,
+                "remark": concluded.remark,
+                "study": concluded.record.to_json(),
+            }
+        )
+    else:
+        terminal.show_study(concluded)
+    return concluded.record.exit_code
 
 
 def _conclusion_json(conclusion: Conclusion) -> dict[str, Any]:
@@ -142,21 +170,30 @@ def plan(target: str, overrides: tuple[str, ...], allow_dirty: bool, as_json: bo
     """Show what `reproduce` would do and what differs from the reference, without doing it."""
     from rpac_ci import api, terminal
 
+    study = api.plan_study(target, overrides, allow_dirty=allow_dirty)
+    if study:
+        if as_json:
+            _print_json([{"changes": changes, **_plan_json(one)} for one, changes in study.members])
+        else:
+            terminal.show_study_plan(study)
+        return
     planned = api.plan(target, overrides, allow_dirty=allow_dirty)
     if as_json:
-        _print_json(
-            {
-                "target": str(planned.target),
-                "pipeline_digest": planned.pipeline.digest,
-                "science_digest": planned.science,
-                "variant": planned.variant,
-                "reference": planned.reference.to_json(),
-                "remarks": planned.remarks,
-                "pipeline": planned.pipeline.to_json(),
-            }
-        )
+        _print_json(_plan_json(planned))
     else:
         terminal.show_plan(planned)
+
+
+def _plan_json(planned: Plan) -> dict[str, Any]:
+    return {
+        "target": str(planned.target),
+        "pipeline_digest": planned.pipeline.digest,
+        "science_digest": planned.science,
+        "variant": planned.variant,
+        "reference": planned.reference.to_json(),
+        "remarks": planned.remarks,
+        "pipeline": planned.pipeline.to_json(),
+    }
 
 
 @cli.command()
@@ -196,25 +233,63 @@ def new(experiment: str, title: str, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("experiment", required=False)
+@click.argument("words", nargs=-1, metavar="[EXPERIMENT] [FILTER]...")
 @click.option("-n", "last", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option(
+    "--ref", "refs", multiple=True, metavar="REF",
+    help="Only runs of this branch, such as origin/rpac/log; may be repeated.",
+)  # fmt: skip
 @JSON
-def history(experiment: str | None, last: int, as_json: bool) -> None:
-    """List past runs, newest first."""
+def history(words: tuple[str, ...], last: int, refs: tuple[str, ...], as_json: bool) -> None:
+    """
+    List past runs, newest first.
+
+    FILTER is KEY=VALUE; also != > >= < <= and ~ (contains). All must hold; what a run does not have
+    never matches. Words with > or < need quotes.
+
+    \b
+    Keys: verdict status grade cloud engine runtime nodes seed since until commit
+    reproduces study actor via cost duration args.NAME data.NAME metric.NAME
+    For example: verdict=reproduced since=7d args.trees=150 'metric.accuracy>0.9'
+    """
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from rpac_ci import past_runs
+    from rpac_ci.filters import is_filter, parse_filters
+    from rpac_ci.git import Git
+    from rpac_ci.history_table import history_table
+
+    # not through the API, which imports what only runs need: a list is to be there at once
+    experiment = words[0] if words and not is_filter(words[0]) else None
+    filters = parse_filters(words[1:] if experiment else words, datetime.now(UTC))
+    runs = past_runs.find(Git.discover(Path()), experiment, filters, last=last, refs=refs)
+    if as_json:
+        _print_json([run.to_json() for run in runs])
+    else:
+        click.echo(history_table(runs, filters), color=False if "NO_COLOR" in os.environ else None)
+
+
+@cli.command()
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@JSON
+def compare(first: str, second: str, as_json: bool) -> None:
+    """Put two runs side by side: what differs, what that could explain, numbers and files."""
     from rpac_ci import api, terminal
 
-    records = api.history(experiment, last=last)
+    found = api.compare(first, second)
     if as_json:
-        _print_json([record.to_json() for record in records])
+        _print_json(found.to_json())
     else:
-        terminal.show_history(records)
+        terminal.show_comparison(found)
 
 
 @cli.command()
 @click.argument("run", metavar="RUN")
 @JSON
 def show(run: str, as_json: bool) -> None:
-    """Show the report of a run."""
+    """Show the report of a run or a study."""
     from rpac_ci import api, terminal
 
     record, report = api.show(run)
@@ -256,17 +331,18 @@ def fetch(run: str, destination: str | None, as_json: bool) -> None:
 @click.option("--no-commit", is_flag=True, help="Leave the current branch alone.")
 @JSON
 def accept(run: str, no_commit: bool, as_json: bool) -> None:
-    """Accept a run as a reference for later ones."""
+    """Accept a run, or the runs of a study, as a reference for later ones."""
     from rpac_ci import api
 
     accepted = api.accept(run, commit=not no_commit)
     if as_json:
         names = ("run", "path", "branch_commit", "remark")
-        _print_json({name: getattr(accepted, name) for name in names})
+        _print_json([{name: getattr(one, name) for name in names} for one in accepted])
         return
-    click.echo(f"accepted {accepted.run}: {accepted.path}")
-    if accepted.remark:
-        click.echo(f"in the log only: {accepted.remark}")
+    for one in accepted:
+        click.echo(f"accepted {one.run}: {one.path}")
+    if accepted[0].remark:
+        click.echo(f"in the log only: {accepted[0].remark}")
 
 
 @cli.command()
@@ -296,6 +372,118 @@ def advance(run: str | None, every: bool, quiet: bool, as_json: bool) -> int:
     if any(item.error for item in advanced):
         return int(ExitCode.COULD_NOT_RUN)
     return advanced[0].exit_code if run else 0
+
+
+@cli.command()
+@click.argument("remote", default="origin")
+@QUIET
+@JSON
+def push(remote: str, quiet: bool, as_json: bool) -> int:
+    """
+    Send local runs to the inbox of REMOTE (default: origin), where a collector takes them.
+
+    The exit code is 6 when the remote has another run of the same id; nothing is overwritten.
+    """
+    from rpac_ci import api, terminal
+    from rpac_ci.quantities import count
+
+    with terminal.progress(quiet=quiet or as_json) as notify:
+        pushed = api.push(remote, notify=notify)
+    if as_json:
+        _print_json(dataclasses.asdict(pushed))
+    else:
+        waiting = f", {len(pushed.waiting)} waiting there" if pushed.waiting else ""
+        click.echo(f"{count(len(pushed.sent), 'entry', 'entries')} sent{waiting}")
+        _print_alarms(pushed.conflicts, f"{remote} has other content under this name")
+        for name, why in pushed.unfit.items():
+            click.echo(f"{name}: not sent: {'; '.join(why)}")
+    return int(ExitCode.HISTORY if pushed.conflicts or pushed.unfit else ExitCode.OK)
+
+
+@cli.command()
+@click.argument("remote", default="origin")
+@QUIET
+@JSON
+def collect(remote: str, quiet: bool, as_json: bool) -> int:
+    """
+    Take the inbox of REMOTE (default: origin) into its log; what a job in CI does.
+
+    The exit code is 6 when two runs have one id: the first is kept, the other set aside.
+    """
+    from rpac_ci import api, terminal
+    from rpac_ci.quantities import count
+
+    with terminal.progress(quiet=quiet or as_json) as notify:
+        collected = api.collect(remote, notify=notify)
+    if as_json:
+        _print_json(dataclasses.asdict(collected))
+    else:
+        click.echo(f"{count(len(collected.added), 'entry', 'entries')} added to the log")
+        _print_alarms(
+            collected.conflicts, "other content under this name, kept in refs/rpac/conflict/"
+        )
+        for name, why in collected.quarantined.items():
+            click.echo(f"{name}: set aside in refs/rpac/quarantine/: {'; '.join(why)}")
+    return int(ExitCode.HISTORY if collected.conflicts else ExitCode.OK)
+
+
+def _print_alarms(names: Iterable[str], what: str) -> None:
+    for name in names:
+        click.echo(f"{name}: {what}")
+
+
+@cli.command()
+@click.option("--outputs", is_flag=True, help="Also look for the outputs in the store.")
+@QUIET
+@JSON
+def fsck(outputs: bool, quiet: bool, as_json: bool) -> int:
+    """
+    Check the log: each run's files, digests, code and verdict, and that nothing was ever changed.
+
+    The exit code is 6 when something is wrong; warnings are told and do not count.
+    """
+    from rpac_ci import api, terminal
+
+    with terminal.progress(quiet=quiet or as_json) as notify:
+        checked = api.fsck(outputs=outputs, notify=notify)
+    errors = [finding for finding in checked.findings if finding.severity == "error"]
+    if as_json:
+        fields = ("where", "what", "severity")
+        findings = [{name: getattr(f, name) for name in fields} for f in checked.findings]
+        _print_json({"runs": checked.runs, "findings": findings})
+    else:
+        for finding in checked.findings:
+            click.echo(f"{finding.severity}: {finding.where}: {finding.what}")
+        told = f"{checked.runs} runs checked, {len(errors)} errors"
+        click.echo(f"{told}, {len(checked.findings) - len(errors)} warnings")
+    return int(ExitCode.HISTORY if errors else ExitCode.OK)
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Only tell.")
+@JSON
+def gc(dry_run: bool, as_json: bool) -> None:
+    """Remove from the store what no record, open run or study needs; outputs and logs stay."""
+    from rpac_ci import api
+    from rpac_ci.quantities import count, format_bytes
+
+    found, kept = api.gc(dry_run=dry_run)
+    if as_json:
+        _print_json(
+            {
+                "removed": [{"key": g.key, "size": g.size, "why": g.why.value} for g in found],
+                "kept": [{"run": k.run, "size": k.size} for k in kept],
+                "dry_run": dry_run,
+            }
+        )
+        return
+    for why in sorted({item.why for item in found}):
+        sizes = [item.size for item in found if item.why is why]
+        click.echo(f"{count(len(sizes), 'object')}, {format_bytes(sum(sizes))}: {why}")
+    for item in kept:
+        click.echo(f"kept {item.run}, {format_bytes(item.size)}: not in the log and not open")
+    freed = format_bytes(sum(item.size for item in found))
+    click.echo(f"{freed} {'could be freed' if dry_run else 'freed'}")
 
 
 @cli.command()

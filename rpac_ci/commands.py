@@ -122,18 +122,20 @@ def _read_word(word: str, values: dict[str, object], nested: dict[str, dict[str,
     if not equals or not key:
         raise ValueError(f"got {word[:80]!r}, expected key=value")
     if len(value) > MAX_VALUE or not value.isprintable():
-        raise ValueError(f"{key}: expected at most {MAX_VALUE} printable characters")
+        raise ValueError(f"{key[:80]}: expected at most {MAX_VALUE} printable characters")
     family, _, name = key.partition(".")
     if family in nested and name:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{key}: {name!r} is not a name")
+            raise ValueError(f"{key[:80]}: {name[:80]!r} is not a name")
         if name in nested[family]:
             raise ValueError(f"{key} is given twice")
         nested[family][name] = value
         return
     if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.7)
-        raise ValueError(f"unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+        shown = key[:80]
+        near = difflib.get_close_matches(shown, KEYS, n=1, cutoff=0.7)
+        known = f", did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown key {shown!r}{known}")
     if key in values:
         raise ValueError(f"{key} is given twice")
     try:

@@ -17,15 +17,16 @@ from rpac_ci.events import EventLog, Kind
 from rpac_ci.formats.markdown import TIMELINE, report
 from rpac_ci.formats.timeline import timeline
 from rpac_ci.jobs import Keys, content_key
+from rpac_ci.log_entries import MAX_RUN_BYTES
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count
-from rpac_ci.records import OutputFile, RunRecord, Verdict, build
+from rpac_ci.recording import build
+from rpac_ci.records import OutputFile, RunRecord, Verdict
 from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
 from rpac_ci.run import fold
 from rpac_ci.verdict import judge
 from rpac_ci.workspace import Workspace
 
-MAX_RUN_BYTES = 128 * 1024
 MAX_FOREIGN_SOURCE = 2**20
 _FIGURES = (".png", ".svg", ".jpg", ".jpeg")
 

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rpac_ci import processes
@@ -26,6 +26,7 @@ from rpac_ci.errors import EnvironmentBuildError
 
 BUILD_TIMEOUT_S = 1800.0
 _COMPLETE = ".rpac-complete.json"
+_HASH = b"--hash"
 # what uv may know of our environment: no credentials of clouds or services
 _ALLOWED = re.compile(
     r"PATH|HOME|LANG|LC_.*|TMPDIR|XDG_.*|PIP_.*|UV_.*|SSL_.*|.*_proxy", re.IGNORECASE
@@ -39,6 +40,7 @@ class EnvironmentInfo:
     path: Path
     python: str
     packages: dict[str, str]
+    hashed: bool = False  # every package was checked against a hash in the lock
 
     @property
     def interpreter(self) -> Path:
@@ -65,7 +67,8 @@ def ensure(
     identity = json.dumps([hashlib.sha256(lock).hexdigest(), wanted, platform.platform()])
     folder = cache / "environments" / hashlib.sha256(identity.encode()).hexdigest()[:24]
     with _lock(folder, stop) as held:
-        return _read(folder) or _build(folder, lock, wanted, _Uv(held, stop))
+        info = _read(folder) or _build(folder, lock, wanted, _Uv(held, stop))
+    return replace(info, hashed=_HASH in lock)
 
 
 @contextmanager
@@ -102,7 +105,7 @@ def _build(folder: Path, lock: bytes, python: str, uv: _Uv) -> EnvironmentInfo:
     install.append("--no-build")  # wheels only: building runs code that no hash of ours covers
     if "UV_NO_INDEX" in uv.environment:
         install.append("--no-index")
-    if b"--hash" in lock:
+    if _HASH in lock:
         # with every hash given it does not matter which index answers
         install += ["--require-hashes", "--index-strategy", "unsafe-best-match"]
     uv.run(install, "the lock cannot be installed")

@@ -12,10 +12,13 @@ from typing import Any
 from rpac_ci import yaml_io
 from rpac_ci.errors import CommandError, Problem
 from rpac_ci.experiment_model import (
+    FORMS,
     Arg,
+    Compare,
     Data,
     Engine,
     Environment,
+    EquivalenceRule,
     Experiment,
     FileRule,
     GitSource,
@@ -26,8 +29,8 @@ from rpac_ci.experiment_model import (
     id_of,
     shown,
 )
-from rpac_ci.jobs import METRICS_FILE, matches
-from rpac_ci.locators import FileLocator, parse_locator
+from rpac_ci.jobs import METRICS_FILE, is_pattern, matches
+from rpac_ci.locators import FileLocator, parse_locator, without_login
 
 _LOOKS_LIKE_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]*\}")
 
@@ -52,19 +55,45 @@ def check_meaning(document: yaml_io.Document, experiment: Experiment) -> Iterato
                     ("command", index), "{seed} without a seed", "add a line such as 'seed: 1'"
                 )
     for name, rule in experiment.verify.items():
-        if isinstance(rule, MetricRule) and METRICS_FILE not in experiment.outputs:
-            yield document.problem(
-                ("verify", name), f"a metric needs {METRICS_FILE}", "add it to outputs"
-            )
-        if isinstance(rule, FileRule) and not any(
-            matches(name, pattern) for pattern in experiment.outputs
-        ):
-            yield document.problem(
-                ("verify", name), f"{name!r} is not among the outputs", "add it to outputs"
-            )
+        if isinstance(rule, FileRule):
+            problems = _file_rule(name, rule, experiment)
+        else:
+            problems = _metric_rule(name, experiment)
+        for what, right in problems:
+            yield document.problem(("verify", name), what, right)
     environment = experiment.environment
     if environment.lock and environment.image:
         yield document.problem(("environment", "image"), "both lock and image", "one of them")
+
+
+def _metric_rule(name: str, experiment: Experiment) -> Iterator[tuple[str, str]]:
+    if METRICS_FILE not in experiment.outputs:
+        yield f"a metric needs {METRICS_FILE}", "add it to outputs"
+    if is_pattern(name):
+        yield (
+            f"{name!r} is a pattern of files, and this is a rule for a metric",
+            ("say how files are compared: {compare: bytes}"),
+        )
+
+
+def _file_rule(name: str, rule: FileRule, experiment: Experiment) -> Iterator[tuple[str, str]]:
+    named = any(matches(name, pattern) for pattern in experiment.outputs)
+    if not (named or (is_pattern(name) and any(is_pattern(p) for p in experiment.outputs))):
+        yield f"{name!r} is not among the outputs", "add it to outputs"
+    if is_pattern(name) and (rule.sha256 or rule.expect):
+        yield "one expected content for a pattern of files", "a rule for each file"
+    if rule.sha256 and (rule.expect or rule.compare is not Compare.BYTES):
+        yield "sha256 fixes every byte", "either sha256 alone, or compare with another file"
+    if rule.expect and rule.expect.removeprefix("data.") not in experiment.data:
+        yield f"there is no input {rule.expect!r}", "an input that stands under data"
+    tolerances = [rule, *rule.variables.values()]
+    tolerant = any(t.abs_tol or t.rel_tol for t in tolerances)
+    if rule.compare is Compare.VALUES and not tolerant:
+        yield "compare: values without a tolerance", "add abs_tol or rel_tol, or compare: content"
+    if rule.compare is not Compare.VALUES and (tolerant or rule.variables):
+        yield f"a tolerance with compare: {rule.compare}", "compare: values"
+    if rule.compare is Compare.BYTES and (rule.ignore or rule.key or not rule.equal_nan):
+        yield "ignore, key and equal_nan with compare: bytes", "compare: content, or values"
 
 
 def check_files(
@@ -83,9 +112,13 @@ def check_files(
                 yield document.problem(
                     ("source", index), f"there is no {part!r} here", "a path beside this file"
                 )
+            elif _is_linked(folder, part):
+                yield document.problem(("source", index), f"{part!r} is {_LINK}", _NO_LINK)
     lock = experiment.environment.lock
     if lock and isinstance(experiment.source, list):
-        if not (folder / lock).is_file():
+        if _is_linked(folder, lock):  # and what it leads to is not shown
+            yield document.problem(("environment", "lock"), f"{lock!r} is {_LINK}", _NO_LINK)
+        elif not (folder / lock).is_file():
             yield document.problem(
                 ("environment", "lock"),
                 f"there is no {lock!r} here",
@@ -100,8 +133,23 @@ def check_files(
         except CommandError as exc:
             yield document.problem(("data", name, "uri"), exc.message, exc.hint)
             continue
-        if isinstance(locator, FileLocator):
+        if not isinstance(locator, FileLocator):
+            continue
+        inside = (folder / locator.path).resolve().is_relative_to(folder.resolve())
+        if not inside and not locator.path.startswith("/"):
+            what = f"file:{locator.path} leads out of the experiment's folder"
+            yield document.problem(("data", name, "uri"), what, "put the file itself there")
+        else:
             yield from _check_data_file(document, name, data, folder / locator.path)
+
+
+_LINK = "a symbolic link, or behind one"
+_NO_LINK = "put the files themselves there"
+
+
+def _is_linked(folder: Path, part: str) -> bool:
+    """Whether a path of the code goes through a link: git keeps the link, not what is behind it."""
+    return (folder / part).resolve() != folder.resolve() / part
 
 
 _HASHED_AT_ONCE = 64 * 2**20  # bytes; larger files are checked when the run reads them
@@ -171,7 +219,9 @@ def explain(document: yaml_io.Document, error: Any) -> Problem:
     if kind == "missing":
         return document.problem(path, f"the key {last!r} is missing", f"add '{last}: …'")
     if kind == "string_pattern_mismatch":
-        return document.problem(path, f"got {got!r}", f"text of the form {context['pattern']}")
+        pattern = context["pattern"]
+        right = f"expected {FORMS[pattern]}" if pattern in FORMS else f"text of the form {pattern}"
+        return document.problem(path, f"got {without_login(shown(got))}", right)
     if kind == "value_error":
         what, _, right = str(context["error"]).partition(", ")
         return document.problem(path, what, right)
@@ -198,8 +248,10 @@ def _known_keys(loc: tuple[str | int, ...]) -> set[str]:
         "environment": Environment,
         "source": GitSource,
     }
+    model: type[Model]
     if loc[0] == "verify":
-        model: type[Model] = FileRule if loc[2] == "file" else MetricRule
+        rules: dict[Any, type[Model]] = {"file": FileRule, "equivalence": EquivalenceRule}
+        model = rules.get(loc[2], MetricRule)
     elif len(loc) == 1:
         model = Experiment
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -26,6 +26,8 @@ from rpac_ci.jobs import METRICS_FILE, EngineName
 
 EXPERIMENT_FILE = "experiment.yaml"
 MAX_INTEGER = 2**63 - 1
+# as archives publish them; names of hashlib
+CHECKSUM_PATTERN = r"^(md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha512:[0-9a-f]{128})$"
 
 
 def _scalar(value: object) -> object:
@@ -45,12 +47,34 @@ def shown(value: object) -> str:
 
 
 Scalar: TypeAlias = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
-Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-ExperimentId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Hex256: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-MetricName: TypeAlias = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,126}$")
-]
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+HEX256_PATTERN = r"^[0-9a-f]{64}$"
+RULE_PATTERN = r"^[A-Za-z0-9_*?\[][A-Za-z0-9_./@*?\[\]-]{0,126}$"
+GIT_PATTERN = r"^https://[^\s@]+$"
+COMMIT_PATTERN = r"^[0-9a-f]{40}$"
+IMAGE_PATTERN = r"^\S+@sha256:[0-9a-f]{64}$"
+PYTHON_PATTERN = r"^3\.\d{1,2}$"
+INPUT_PATTERN = r"^data\.[a-z][a-z0-9_]{0,62}$"
+# what a text must look like, for people
+FORMS: Mapping[str, str] = {
+    NAME_PATTERN: "a name of lower-case letters, digits and '_', such as 'sea_level'",
+    ID_PATTERN: "an id of lower-case letters, digits and '-', such as 'exp-42'",
+    HEX256_PATTERN: "64 hex digits, as sha256sum prints them",
+    CHECKSUM_PATTERN: "a checksum such as 'md5:9e10…', of md5, sha1 or sha512",
+    RULE_PATTERN: "the name of a metric, or the path or pattern of an output",
+    GIT_PATTERN: "a URL such as 'https://github.com/lab/code'",
+    COMMIT_PATTERN: "a commit's 40 hex digits",
+    IMAGE_PATTERN: "an image by digest, 'name@sha256:…'",
+    PYTHON_PATTERN: "a version of Python such as '3.11'",
+    INPUT_PATTERN: "an input such as 'data.truth'",
+}
+
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+ExperimentId: TypeAlias = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Hex256: TypeAlias = Annotated[str, StringConstraints(pattern=HEX256_PATTERN)]
+# of a metric, or path or pattern of output files
+RuleName: TypeAlias = Annotated[str, StringConstraints(pattern=RULE_PATTERN)]
 
 
 def _relative(path: str) -> str:
@@ -73,6 +97,15 @@ def _pattern(pattern: str) -> str:
 OutputPattern: TypeAlias = Annotated[str, AfterValidator(_pattern)]
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable() or not 0 < len(text) <= 200:
+        raise ValueError(f"got {text[:60]!r}, expected a name or a pattern such as 'flag_*'")
+    return text
+
+
+Pattern: TypeAlias = Annotated[str, AfterValidator(_printable)]
+
+
 def _quantity(parse: Any, pattern: str, example: str) -> tuple[BeforeValidator, WithJsonSchema]:
     def before(value: object) -> object:
         # a number is what a stored pipeline holds; people write text with a unit
@@ -93,13 +126,30 @@ class Model(BaseModel):
     """Base of every document: unknown keys are mistakes, values are never coerced or changed."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
     )
 
     def to_json(self) -> dict[str, Json]:
         """Plain values under their document names."""
         dumped: dict[str, Json] = self.model_dump(mode="json", by_alias=True)
         return dumped
+
+    def without_defaults(self, names: Collection[str]) -> dict[str, Json]:
+        """
+        As JSON, without those of some keys that say nothing.
+
+        Keys that came with a later version are left out at their default, so that what does not
+        use them has the bytes, and the digest, that it always had.
+        """
+        fields = type(self).model_fields
+        unused = {
+            n for n in names if getattr(self, n) == fields[n].get_default(call_default_factory=True)
+        }
+        return {key: value for key, value in self.to_json().items() if key not in unused}
 
 
 class ArgRole(StrEnum):
@@ -121,6 +171,7 @@ class Data(Model):
 
     uri: str
     sha256: Hex256 | None = None
+    checksum: Annotated[str, StringConstraints(pattern=CHECKSUM_PATTERN)] | None = None
     archive_sha256: Hex256 | None = None
     license: str | None = None
     doi: str | None = None
@@ -129,8 +180,8 @@ class Data(Model):
 class GitSource(Model):
     """Code in another repository, pinned to a commit."""
 
-    git: Annotated[str, StringConstraints(pattern=r"^https://[^\s@]+$")]
-    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+    git: Annotated[str, StringConstraints(pattern=GIT_PATTERN)]
+    commit: Annotated[str, StringConstraints(pattern=COMMIT_PATTERN)]
 
 
 class WorkerLoss(StrEnum):
@@ -159,8 +210,8 @@ class Environment(Model):
     """The software: a lock file that becomes a virtual environment, or an image by digest."""
 
     lock: RelativePath | None = None
-    image: Annotated[str, StringConstraints(pattern=r"^\S+@sha256:[0-9a-f]{64}$")] | None = None
-    python: Annotated[str, StringConstraints(pattern=r"^3\.\d{1,2}$")] | None = None
+    image: Annotated[str, StringConstraints(pattern=IMAGE_PATTERN)] | None = None
+    python: Annotated[str, StringConstraints(pattern=PYTHON_PATTERN)] | None = None
 
 
 class Resources(Model):
@@ -207,7 +258,7 @@ _Tolerance = Annotated[float, Field(ge=0)]
 
 
 class MetricRule(Model):
-    """Agreement of one number of `metrics.json`; `verdict.judge` has the formula."""
+    """Agreement of one number of `metrics.json`; `checks` has the formula."""
 
     expect: Number | None = None
     abs_tol: _Tolerance = 0.0
@@ -215,24 +266,79 @@ class MetricRule(Model):
     unit: str | None = None
     required: bool = True
 
+    @property
+    def declares(self) -> bool:
+        """Whether the rule itself says what is right."""
+        return self.expect is not None
 
-class FileRule(Model):
-    """Agreement of one output file, byte by byte."""
 
-    compare: Literal["bytes"] = "bytes"
-    sha256: Hex256 | None = None
+class EquivalenceRule(Model):
+    """
+    Agreement of one number over several seeds: two one-sided tests show that the means differ by
+    less than a margin (`equivalence.tost`).
+    """
+
+    margin: Annotated[float, Field(gt=0)]
+    alpha: Annotated[float, Field(gt=0, le=0.25)] = 0.05
+    paired: bool = False  # runs of the same seed are compared with each other
+    expect: Annotated[list[Number], Field(min_length=2, max_length=1000)] | None = None
+    unit: str | None = None
     required: bool = True
+
+    @property
+    def declares(self) -> bool:
+        """Whether the rule itself says what is right."""
+        return self.expect is not None
+
+
+class Tolerance(Model):
+    """|observed - reference| <= abs_tol + rel_tol |reference|."""
+
+    abs_tol: _Tolerance = 0.0
+    rel_tol: _Tolerance = 0.0
+
+
+class Compare(StrEnum):
+    """What of an output file must agree."""
+
+    BYTES = "bytes"
+    CONTENT = "content"  # names, shapes, types, values and attributes, whatever the bytes
+    VALUES = "values"  # the same, numbers within a tolerance
+
+
+class FileRule(Tolerance):
+    """Agreement of output files; the rule's name is a path or a pattern such as `figures/*.png`."""
+
+    compare: Annotated[Compare, Field(strict=False)] = Compare.BYTES
+    sha256: Hex256 | None = None
+    expect: Annotated[str, StringConstraints(pattern=INPUT_PATTERN)] | None = None
+    variables: dict[Pattern, Tolerance] = Field(default_factory=dict)  # instead of the file's own
+    ignore: list[Pattern] = Field(default_factory=list)  # `variable`, `@attribute`, `v@attribute`
+    equal_nan: bool = True
+    key: list[Pattern] = Field(default_factory=list)  # columns that name a table's row
+    required: bool = True
+
+    @property
+    def declares(self) -> bool:
+        """Whether the rule itself says what is right."""
+        return bool(self.sha256 or self.expect)
 
 
 def _rule_kind(value: object) -> str:
-    if isinstance(value, FileRule):
-        return "file"
+    if isinstance(value, BaseModel):
+        if isinstance(value, FileRule):
+            return "file"
+        return "equivalence" if isinstance(value, EquivalenceRule) else "metric"
     keys = value if isinstance(value, Mapping) else ()
-    return "file" if "sha256" in keys or "compare" in keys else "metric"
+    if "sha256" in keys or "compare" in keys:
+        return "file"
+    return "equivalence" if "margin" in keys else "metric"
 
 
 Rule: TypeAlias = Annotated[
-    Annotated[MetricRule, Tag("metric")] | Annotated[FileRule, Tag("file")],
+    Annotated[MetricRule, Tag("metric")]
+    | Annotated[EquivalenceRule, Tag("equivalence")]
+    | Annotated[FileRule, Tag("file")],
     Discriminator(_rule_kind),
 ]
 
@@ -273,7 +379,7 @@ class Experiment(Model):
     seed: int | None = None
     resources: Resources = Field(default_factory=Resources)
     outputs: list[OutputPattern] = Field(default_factory=lambda: [METRICS_FILE])
-    verify: dict[MetricName, Rule] = Field(default_factory=dict)
+    verify: dict[RuleName, Rule] = Field(default_factory=dict)
     limits: Limits = Field(default_factory=Limits)
 
 

@@ -95,8 +95,10 @@ def load(path: Path, *, root: Path) -> ExperimentFile:
     Raises:
         ExperimentError: with every problem found, in file order.
     """
-    if path.parent.resolve() != path.parent.absolute() and not path.resolve().is_relative_to(root):
-        what = "the experiment's folder is a link that leaves the repository"
+    real = path.resolve()
+    if real != path.absolute() and not real.is_relative_to(root.resolve()):
+        part = "file" if path.parent.resolve() == path.parent.absolute() else "folder"
+        what = f"the experiment's {part} is a link that leaves the repository"
         raise ExperimentError([Problem(file=str(path), line=1, column=1, what=what)])
     shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
     document = yaml_io.load(path, shown_as=shown)

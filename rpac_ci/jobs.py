@@ -242,6 +242,11 @@ def content_key(sha256: str) -> str:
     return f"content/sha256/{sha256.removeprefix('sha256:')}"
 
 
+def is_pattern(name: str) -> bool:
+    """Whether an output's name stands for several files."""
+    return any(sign in name for sign in "*?[")
+
+
 def matches(path: str, pattern: str) -> bool:
     """Whether an output's path is named by a pattern; `*` does not cross a `/`."""
     names, wanted = path.split("/"), pattern.split("/")

@@ -71,8 +71,9 @@ def parse_locator(uri: str) -> Locator:
         try:
             parts = urlsplit(uri)
         except ValueError as exc:
-            raise CommandError(f"got {uri!r}: {exc}", hint=_HTTPS) from exc
-        if secret := next(filter(_SECRET.fullmatch, _query_names(parts.query)), None):
+            raise CommandError(f"got {without_login(uri)!r}: {exc}", hint=_HTTPS) from exc
+        names = _names(parts.query) + _names(parts.fragment)
+        if secret := next(filter(_SECRET.fullmatch, names), None):
             raise CommandError(
                 f"the URL carries {secret}, which looks like a credential",
                 hint="locators are committed: use one that needs no signature",
@@ -80,16 +81,21 @@ def parse_locator(uri: str) -> Locator:
         if parts.username or parts.password:
             raise CommandError("the URL carries a user or password", hint=_HTTPS)
         if not parts.hostname:
-            raise CommandError(
-                f"got {uri!r}", hint="https://<host>/<path> without user or password"
-            )
+            raise CommandError(f"got {uri!r}", hint=_HTTPS)
         return HttpsLocator(uri)
     if scheme == "pypi":
         return _parse_pypi(uri, rest)
-    raise CommandError(f"got {uri!r}", hint="file:…, https://… or pypi:<wheel>!/<member>")
+    raise CommandError(
+        f"got {without_login(uri)!r}", hint="file:…, https://… or pypi:<wheel>!/<member>"
+    )
 
 
-def _query_names(query: str) -> list[str]:
+def without_login(url: str) -> str:
+    """A URL fit to be shown: without the user and password that it may hold."""
+    return re.sub(r"(?<=://)[^/?#]*@", "…@", url)
+
+
+def _names(query: str) -> list[str]:
     return [name for name, _ in parse_qsl(query, keep_blank_values=True)]
 
 

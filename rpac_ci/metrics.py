@@ -1,15 +1,20 @@
-"""`metrics.json`: a flat object, name -> number or {value, unit}. Pure."""
+"""
+`metrics.json`: a flat object, name -> number, {value, unit}, or {values, seeds, unit} for a number
+that was computed with several seeds. Pure.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 MAX_METRICS = 100  # each has a line in record and report; more belong into a file
 MAX_BYTES = 2**20
 MAX_NAME = 128
+MAX_SAMPLED = 2000  # values of all samples together
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +25,20 @@ class Metric:
     unit: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MetricSample:
+    """One number for several seeds."""
+
+    values: list[int | float]
+    seeds: list[int] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
     """What a command reported; `problem` says why it could not be read."""
 
-    values: dict[str, Metric] = field(default_factory=dict)
+    values: dict[str, Metric] = field(default_factory=dict)  # of a sample the mean
+    samples: dict[str, MetricSample] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -44,17 +58,47 @@ def parse_metrics(data: bytes | None) -> Metrics:
         return Metrics(problem="metrics.json is not an object of name -> number")
     if len(content) > MAX_METRICS:
         return Metrics(problem=f"metrics.json has {len(content)} entries, at most {MAX_METRICS}")
-    values, problems = {}, []
+    values: dict[str, Metric] = {}
+    samples: dict[str, MetricSample] = {}
+    problems: list[str] = []
     for name, item in content.items():
-        metric = _metric(item)
+        sample = _sample(item)
+        if (
+            sample
+            and sum(len(s.values) for s in samples.values()) + len(sample.values) > MAX_SAMPLED
+        ):
+            problems.append(f"{name[:40]!a} has more than the {MAX_SAMPLED} values that are kept")
+            continue
+        metric = Metric(fmean(sample.values), item.get("unit")) if sample else _metric(item)
         if not name.isprintable() or len(name) > MAX_NAME:
             problems.append(f"{name[:40]!a} is not a name")
         elif metric is None:
             problems.append(f"{name!r} is not a finite number")
         else:
             values[name] = metric
+            if sample:
+                samples[name] = sample
     problem = f"metrics.json: {'; '.join(problems[:3])}" if problems else ""
-    return Metrics(values=values, problem=problem)
+    return Metrics(values=values, samples=samples, problem=problem)
+
+
+def _sample(item: Any) -> MetricSample | None:
+    """A valid sample, or None when it is something else."""
+    if not isinstance(item, dict) or not {"values"} <= item.keys() <= {"values", "seeds", "unit"}:
+        return None
+    values, seeds = item["values"], item.get("seeds")
+    if not isinstance(values, list) or not 1 <= len(values) <= MAX_SAMPLED:
+        return None
+    unit = item.get("unit")
+    if any(_metric({"value": value, "unit": unit}) is None for value in values):
+        return None
+    if any(isinstance(value, dict) for value in values) or not math.isfinite(fmean(values)):
+        return None
+    if seeds is not None:
+        whole = isinstance(seeds, list) and all(type(s) is int and abs(s) < 2**63 for s in seeds)
+        if not whole or len(seeds) != len(values):
+            return None
+    return MetricSample(values, seeds)
 
 
 def _metric(item: Any) -> Metric | None:

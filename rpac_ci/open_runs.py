@@ -44,12 +44,23 @@ def start(
     workspace: Workspace,
     planned: Plan,
     *,
+    run: RunId | None = None,
     request: dict[str, Json],
     commit: bool = True,
     waits: Waits | None = None,
 ) -> RunId:
-    """Make a run of a plan: from here on any driver can take it to its end."""
-    storage, run = workspace.storage, new_run_id()
+    """
+    Make a run of a plan: from here on any driver can take it to its end.
+
+    Args:
+        workspace: to make it in.
+        planned: what it does.
+        run: its id; a new one when None.
+        request: who asked, for the record.
+        commit: whether the report also goes to the current branch.
+        waits: limits of the nodes' waits.
+    """
+    storage, run = workspace.storage, run or new_run_id()
     keys, archive = Keys(run), planned.source.archive()
     storage.put(content_key(archive_digest(archive)), archive)
     storage.put(keys.pipeline, planned.pipeline.to_bytes())

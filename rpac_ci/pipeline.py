@@ -30,8 +30,10 @@ from rpac_ci.experiment_model import (
     ArgRole,
     Data,
     Engine,
+    EquivalenceRule,
     Experiment,
     ExperimentId,
+    FileRule,
     GitSource,
     Hex256,
     Limits,
@@ -48,6 +50,7 @@ class Level(StrEnum):
     """How strongly the bytes of an input are known before the run; the first is the strongest."""
 
     CONTENT = "content"  # a SHA-256 that is checked while reading
+    PUBLISHER = "publisher"  # a checksum of the archive that offers it, checked likewise
     LOCATOR = "locator"  # a name only; the run notes the hash that it saw
 
 
@@ -124,6 +127,12 @@ class Pipeline(Definition):
     lineage: Lineage
     requests: list[dict[str, Any]]
 
+    def to_json(self) -> dict[str, Json]:
+        """Plain values under their document names."""
+        rules = {name: rule_json(rule) for name, rule in self.verify.items()}
+        data = {name: ref.without_defaults(["checksum"]) for name, ref in self.data.items()}
+        return {**super().to_json(), "verify": rules, "data": data}
+
     def to_bytes(self) -> bytes:
         """Canonical YAML: equal pipelines give equal bytes."""
         return canonical_yaml(self.to_json())
@@ -132,6 +141,12 @@ class Pipeline(Definition):
     def digest(self) -> Digest:
         """SHA-256 of `to_bytes()`, that is `sha256sum pipeline.yaml`."""
         return digest(self.to_bytes())
+
+
+def rule_json(rule: Rule) -> dict[str, Json]:
+    """A rule as it stands in a pipeline."""
+    later = ("abs_tol", "rel_tol", "expect", "variables", "ignore", "equal_nan", "key")
+    return rule.without_defaults(later if isinstance(rule, FileRule) else ())
 
 
 def define(experiment: Experiment, source: SourceTree) -> Definition:
@@ -179,9 +194,10 @@ def define(experiment: Experiment, source: SourceTree) -> Definition:
 
 
 def _data_ref(data: Data) -> DataRef:
-    level = Level.CONTENT if data.sha256 else Level.LOCATOR
+    level = Level.PUBLISHER if data.checksum else Level.LOCATOR
+    level = Level.CONTENT if data.sha256 else level
     fields = {name: getattr(data, name) for name in Data.model_fields}
-    return DataRef(**fields, level=level, pinned_by="author" if data.sha256 else None)
+    return DataRef(**fields, level=level, pinned_by=None if level is Level.LOCATOR else "author")
 
 
 def pin(definition: Definition, observed: Mapping[str, str]) -> Definition:
@@ -360,9 +376,14 @@ def science(definition: Definition, observed: Mapping[str, str] | None = None) -
                 for name, ref in definition.data.items()
             },
             "args": scientific,
-            "seed": definition.seed,
+            "seed": None if varies_by_seed(definition) else definition.seed,
         }
     )
+
+
+def varies_by_seed(definition: Definition) -> bool:
+    """Whether the experiment is about results over seeds, so that no one seed is its science."""
+    return any(isinstance(rule, EquivalenceRule) for rule in definition.verify.values())
 
 
 def differences(before: Definition, after: Definition) -> dict[str, tuple[Json, Json]]:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import stdev
 from typing import Any
 
-from rpac_ci import experiments, source_trees
+from rpac_ci import experiments, output_comparisons, source_trees
 from rpac_ci import pipeline as pipelines
 from rpac_ci.canonical import Digest
+from rpac_ci.checks import pooled
 from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
-from rpac_ci.errors import HistoryError
-from rpac_ci.experiment_model import FileRule, MetricRule
+from rpac_ci.equivalence import MIN_SEEDS, Sample, power, seeds_needed
+from rpac_ci.errors import HistoryError, RpacError
+from rpac_ci.experiment_model import EquivalenceRule, Rule
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, differences, science
+from rpac_ci.quantities import count
 from rpac_ci.records import (
     Reference,
     ReferenceKind,
@@ -29,6 +33,9 @@ from rpac_ci.reproduction_log import ReproductionLog, RunPath
 from rpac_ci.source_trees import SourceTree
 from rpac_ci.verdict import is_variant
 from rpac_ci.workspace import Workspace
+
+FEW = 3  # reference runs whose packages are kept one by one
+MAX_EARLIER = 200  # runs that are searched for the first result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,7 @@ def _plan_experiment(
         workspace.git, file, allow_dirty=allow_dirty, cache=workspace.cache
     )
     definition = pipelines.define(file.experiment, source)
+    output_comparisons.check_readers(definition.verify)
     pipeline = compile_pipeline(definition, overrides=overrides)
     reference = _reference(workspace, target.experiment, definition)
     changed = {k: list(v) for k, v in differences(definition, pipeline).items() if k != "target"}
@@ -88,6 +96,7 @@ def _plan_experiment(
         reference=reference.model_copy(update={"changed": declared}),
         science=science(pipeline).digest,
         variant=_is_variant(reference, pipeline),
+        remarks=power_remarks(pipeline, reference, 1),
     )
 
 
@@ -101,6 +110,7 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
     # a run that is no reference pins nothing: declared values hold for what its author declared
     succeeded = record.outcome.status is Status.SUCCEEDED
     definition = pipelines.pin(past, observed) if succeeded else past
+    output_comparisons.check_readers(past.verify)
     source = _past_source(workspace, path, past)
     pipeline = compile_pipeline(definition, overrides=overrides, reproduces=path.run)
     remarks = []
@@ -128,7 +138,45 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
         reference=reference,
         science=science(pipeline).digest,
         variant=_is_variant(reference, pipeline),
-        remarks=remarks,
+        remarks=[*remarks, *power_remarks(pipeline, reference, 1)],
+    )
+
+
+def power_remarks(pipeline: Pipeline, reference: Reference, seeds: int) -> list[str]:
+    """
+    How likely each statistical rule gives an answer, told before anything is run.
+
+    Args:
+        pipeline: with the rules.
+        reference: whose spread is taken for the new one's.
+        seeds: that will be run.
+    """
+    remarks = []
+    for name, rule in pipeline.verify.items():
+        if isinstance(rule, EquivalenceRule):
+            remarks.append(f"{name}: {_power(name, rule, reference, seeds)}")
+    return remarks
+
+
+def _power(name: str, rule: EquivalenceRule, reference: Reference, seeds: int) -> str:
+    if reference.kind is not ReferenceKind.RUN and rule.expect is not None:
+        sample: Sample | None = Sample(tuple(map(float, rule.expect)))
+    else:
+        sample = pooled(name, reference.runs)
+    values = sample.by_seed().values if sample else ()
+    runs = count(seeds, "seed")
+    if len(values) < MIN_SEEDS or not (spread := stdev(values)):
+        least = seeds_needed(None, spread=1.0, margin=1.0, alpha=rule.alpha)
+        return (
+            f"{runs}; the reference has {count(len(values), 'seed')} and no spread to go by "
+            f"({least} on each side for a margin of one standard deviation)"
+        )
+    chance = power((len(values), seeds), spread=spread, margin=rule.margin, alpha=rule.alpha)
+    needed = seeds_needed(len(values), spread=spread, margin=rule.margin, alpha=rule.alpha)
+    enough = f"{needed} needed for 80 %" if needed else "no number of seeds is enough"
+    return (
+        f"{runs} against {len(values)} of the reference: {100 * chance:.0f} % chance of a clear "
+        f"answer ({enough}; spread {spread:.3g}, margin {rule.margin:g})"
     )
 
 
@@ -141,19 +189,52 @@ def _is_variant(reference: Reference, pipeline: Pipeline) -> bool:
 def _reference(workspace: Workspace, experiment: str, definition: Definition) -> Reference:
     """Declared values, else the accepted runs, else none; never silently the last run."""
     history = ReproductionLog(workspace.git)
-    accepted = [as_reference(read_record(history, path)) for path in history.accepted(experiment)]
-    declared = any(
-        (isinstance(rule, MetricRule) and rule.expect is not None)
-        or (isinstance(rule, FileRule) and rule.sha256 is not None)
-        for rule in definition.verify.values()
-    )
-    if declared:
+    paths = history.accepted(experiment)
+    few = len(paths) <= FEW
+    accepted = [as_reference(read_record(history, path), packages=few) for path in paths]
+    changed = _rules_changed(history, experiment, definition)
+    if any(rule.declares for rule in definition.verify.values()):
         own = science(definition).digest
         same = [run for run in accepted if run.science == own]
-        return Reference(kind=ReferenceKind.EXPECT, science=own, runs=same)
+        return Reference(kind=ReferenceKind.EXPECT, science=own, runs=same, rules_changed=changed)
     if accepted:
-        return Reference(kind=ReferenceKind.ACCEPTED, runs=accepted)
+        return Reference(kind=ReferenceKind.ACCEPTED, runs=accepted, rules_changed=changed)
     return Reference(kind=ReferenceKind.NONE)
+
+
+def _rules_changed(history: ReproductionLog, experiment: str, definition: Definition) -> list[str]:
+    """
+    Rules that were written or changed when a result of the same science was known already.
+
+    A tolerance that is chosen after the result proves little, so readers must see it.
+    """
+    own = science(definition).digest
+    paths = history.runs(experiment)[:MAX_EARLIER]  # oldest first
+    for path, record in zip(paths, history.records(paths), strict=True):
+        first = record.get("identity", {}).get("science") == own
+        if not first or record.get("outcome", {}).get("status") != Status.SUCCEEDED:
+            continue
+        try:
+            before = load_pipeline(history.read(path, "pipeline.yaml")).verify
+        except (RpacError, ValueError):
+            continue  # of another schema
+        after = definition.verify
+        names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+        return [_rule_change(name, before.get(name), after.get(name)) for name in names]
+    return []
+
+
+def _rule_change(name: str, before: Rule | None, after: Rule | None) -> str:
+    if before is None or after is None:
+        return f"{name} {'added' if before is None else 'removed'}"
+    old = before.model_dump(mode="json")
+    new = after.model_dump(mode="json")
+    parts = [
+        f"{key} {old.get(key)} → {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    return f"{name}: {', '.join(parts)}"
 
 
 def read_record(history: ReproductionLog, path: RunPath) -> RunRecord:

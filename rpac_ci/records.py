@@ -1,5 +1,5 @@
 """
-Run record: what was asked, how it was done, what came out. Pure: pipeline + events -> record.
+Run record: what was asked, how it was done, what came out.
 
 Made from events only and without a clock, so any writer at any time makes the same bytes. Paths of
 machines, host names and users have no place in it.
@@ -7,19 +7,14 @@ machines, host names and users have no place in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from rpac_ci.canonical import Json, canonical_json, digest, readable_json
-from rpac_ci.events import Event, Kind
-from rpac_ci.experiment_model import Arg, Engine, Model
-from rpac_ci.jobs import Reason
-from rpac_ci.pipeline import EnvironmentRef, Pipeline, SourceRef, science
-from rpac_ci.run import RunState, Step, fold
+from rpac_ci.canonical import canonical_json, digest, readable_json
+from rpac_ci.experiment_model import Arg, ArgRole, Engine, Model
+from rpac_ci.pipeline import EnvironmentRef, SourceRef
 
 
 class Status(StrEnum):
@@ -31,24 +26,18 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-STATUS_OF: Mapping[Reason, Status] = {
-    Reason.COMPLETED: Status.SUCCEEDED,
-    Reason.COMMAND_FAILED: Status.FAILED,
-    Reason.TIME_LIMIT: Status.FAILED,
-    Reason.WORKER_LOST: Status.FAILED,
-    Reason.CANCELLED: Status.CANCELLED,
-    Reason.WORLD_INCOMPLETE: Status.COULD_NOT_RUN,
-    Reason.ENGINE_FAILED: Status.COULD_NOT_RUN,
-    Reason.STAGING_FAILED: Status.COULD_NOT_RUN,
-    Reason.RUNNER_LOST: Status.COULD_NOT_RUN,
-}
-
-
 class MetricValue(Model):
     """One number and its unit, if it has one."""
 
     value: int | float
     unit: str | None = None
+
+
+class SampleValue(Model):
+    """One number for several seeds; the metric of the same name is its mean."""
+
+    values: list[int | float]
+    seeds: list[int] | None = None
 
 
 class DataIdentity(Model):
@@ -83,6 +72,7 @@ class Request(Model):
     via: str
     actor: int | None = None  # numeric id where there is one
     words: str = ""
+    study: str | None = None  # that the run is a member of
 
 
 class Phase(Model):
@@ -108,6 +98,8 @@ class Circumstances(Model):
     packages: dict[str, str]
     determinism: dict[str, str]
     remarks: list[str]
+    hashed_lock: bool = False  # every package was checked against a hash in the lock
+    oversubscribed: bool = False  # more processors asked for than there are
     started: str
     finished: str
     phases: list[Phase]
@@ -119,6 +111,21 @@ class OutputFile(Model):
     path: str
     size: int
     sha256: str
+    folder: bool = False  # kept as one ZIP, of which size and hash are
+
+
+class ContentComparison(Model):
+    """What comparing one output with a reference's file found, beyond equality of bytes."""
+
+    path: str
+    reference: str  # a run, or `data.<name>`
+    agreement: str
+    note: str = ""
+    max_abs: float | None = None
+    max_rel: float | None = None
+    differing: int | None = None
+    total: int | None = None
+    variable: str | None = None
 
 
 class Outcome(Model):
@@ -131,7 +138,9 @@ class Outcome(Model):
     exit_code: int | None
     metrics: dict[str, MetricValue]
     metrics_problem: str
+    samples: dict[str, SampleValue] = Field(default_factory=dict)
     outputs: list[OutputFile]
+    comparisons: list[ContentComparison] = Field(default_factory=list)
     extra: list[str]
     log_tail: str
     cost_usd: float | None
@@ -145,6 +154,8 @@ class ReferenceRun(Model):
     metrics: dict[str, MetricValue]
     outputs: dict[str, str]  # path -> sha256
     summary: dict[str, Any]  # its circumstances, see `summary`
+    seed: int | None = None
+    samples: dict[str, SampleValue] = Field(default_factory=dict)
 
 
 class ReferenceKind(StrEnum):
@@ -164,16 +175,29 @@ class Reference(Model):
     runs: list[ReferenceRun] = Field(default_factory=list)
     changed: dict[str, list[Any]] = Field(default_factory=dict)  # dotted key -> [before, after]
     remarks: list[str] = Field(default_factory=list)
+    rules_changed: list[str] = Field(default_factory=list)  # since the first result was known
 
 
 class Agreement(StrEnum):
     """What one comparison found, best first."""
 
     IDENTICAL = "identical"
+    SAME_CONTENT = "same content"  # other bytes
     WITHIN_TOLERANCE = "within tolerance"
+    EQUIVALENT = "statistically equivalent"
     DIFFERENT = "different"
     MISSING = "missing"
+    EXTRA = "extra"  # the reference has no such file
     NOT_COMPARED = "not compared"
+
+
+GOOD = (
+    Agreement.IDENTICAL,
+    Agreement.SAME_CONTENT,
+    Agreement.WITHIN_TOLERANCE,
+    Agreement.EQUIVALENT,
+)
+BAD = (Agreement.DIFFERENT, Agreement.MISSING)
 
 
 class Check(Model):
@@ -187,6 +211,7 @@ class Check(Model):
     expected: int | float | str | None = None
     observed: int | float | str | None = None
     difference: float | None = None
+    p_value: float | None = None  # of a statistical rule, adjusted for all of them
     unit: str | None = None
     note: str = ""
 
@@ -200,6 +225,8 @@ class Verdict(Model):
     variant: bool
     reference: str
     checks: list[Check]
+    grade: str | None = None  # the worst of `grades`; None where nothing was run
+    grades: dict[str, str] = Field(default_factory=dict)  # what is graded -> "B: why"
 
 
 class RunRecord(Model):
@@ -220,172 +247,54 @@ class RunRecord(Model):
         return readable_json(self.to_json())
 
 
-def build(run: str, pipeline: Pipeline, events: Sequence[Event]) -> RunRecord:
-    """The record of a run that is over, still without its verdict."""
-    state = fold(events)
-    staged = state.results.get(Step.STAGE, {})
-    collected = state.results.get(Step.COLLECT, {})
-    observed = {name: item["sha256"] for name, item in staged.get("data", {}).items()}
-    return RunRecord(
-        run=run,
-        experiment=pipeline.id,
-        title=pipeline.title,
-        identity=_identity(pipeline, state.created["pipeline"], staged, observed),
-        circumstances=_circumstances(pipeline, state, staged, collected, events),
-        outcome=_outcome(state, collected),
-        reference=Reference.model_validate(state.created["reference"]),
-    )
-
-
-def _identity(
-    pipeline: Pipeline, pipeline_digest: str, staged: dict[str, Any], observed: Mapping[str, str]
-) -> Identity:
-    seen = staged.get("data", {})
-    rules: Json = {name: rule.to_json() for name, rule in pipeline.verify.items()}
-    return Identity(
-        pipeline=pipeline_digest,
-        science=science(pipeline, observed).digest,
-        source=pipeline.source,
-        command=pipeline.command,
-        engine=pipeline.engine,
-        environment=pipeline.environment,
-        data={
-            name: DataIdentity(
-                uri=ref.uri,
-                sha256=seen.get(name, {}).get("sha256") or ref.sha256,
-                size=seen.get(name, {}).get("size"),
-                pinned_by=ref.pinned_by or "run",
-            )
-            for name, ref in pipeline.data.items()
-        },
-        args=pipeline.args,
-        seed=pipeline.seed,
-        rules=digest(canonical_json(rules)),
-        reproduces=pipeline.lineage.reproduces,
-        changes=pipeline.lineage.changes,
-    )
-
-
-def _circumstances(
-    pipeline: Pipeline,
-    state: RunState,
-    staged: dict[str, Any],
-    collected: dict[str, Any],
-    events: Sequence[Event],
-) -> Circumstances:
-    environment = staged.get("environment") or {}
-    return Circumstances(
-        requested=Request.model_validate(state.created["requested"]),
-        rpac=state.created["rpac"],
-        cloud=pipeline.target.cloud,
-        runtime=pipeline.target.runtime,
-        nodes=collected.get("nodes", []),
-        workers=collected.get("workers", {}),
-        engine=collected.get("engine", {}),
-        python=environment.get("python"),
-        packages=environment.get("packages", {}),
-        determinism=collected.get("determinism", {}),
-        remarks=state.results.get(Step.PROVISION, {}).get("remarks", []),
-        started=state.created_at,
-        finished=_finished(events),
-        phases=_phases(state, collected, events),
-    )
-
-
-def _finished(events: Sequence[Event]) -> str:
-    """When everything was released; what comes after is bookkeeping."""
-    released = [e.at for e in events if e.kind is Kind.DONE and e.body["step"] == Step.RELEASE]
-    return (released or [events[-1].at])[-1]
-
-
-def _phases(state: RunState, collected: dict[str, Any], events: Sequence[Event]) -> list[Phase]:
-    def since(at: str) -> float:
-        start = datetime.fromisoformat(state.created_at)
-        return max(0.0, (datetime.fromisoformat(at) - start).total_seconds())
-
-    phases: list[Phase] = []
-    begun: dict[str, float] = {}
-    for event in events:
-        step = event.body.get("step", "")
-        if event.kind is Kind.CLAIM:
-            begun.setdefault(step, since(event.at))
-        elif event.kind in (Kind.DONE, Kind.FAILED):
-            end = since(event.at)
-            start = begun.pop(step, end)
-            phases.append(_phase(step, start, end - start))
-            if step == Step.SUBMIT:
-                begun[Step.WATCH] = end
-    watch = next((p.start_s for p in phases if p.name == Step.WATCH), None)
-    if watch is not None:
-        phases += [
-            _phase(p["name"], watch + p["start_s"], p["duration_s"], inside=Step.WATCH.value)
-            for p in collected.get("phases", [])
-        ]
-    return phases
-
-
-def _phase(name: str, start: float, duration: float, inside: str | None = None) -> Phase:
-    return Phase(
-        name=str(name),
-        start_s=round(start, 3),
-        duration_s=round(max(0.0, duration), 3),
-        inside=inside,
-    )
-
-
-def _outcome(state: RunState, collected: dict[str, Any]) -> Outcome:
-    ended = state.results.get(Step.WATCH, {})
-    reason, message, hint = ended.get("reason", ""), ended.get("message", ""), ""
-    status = STATUS_OF[Reason(reason)] if reason else Status.COULD_NOT_RUN
-    if state.failure and state.failure.step is not Step.RELEASE:
-        status, reason = Status.COULD_NOT_RUN, f"{state.failure.step} failed"
-        message, hint = state.failure.message, state.failure.hint
-    if state.cancelled and status in (Status.COULD_NOT_RUN, Status.CANCELLED):
-        status, reason = Status.CANCELLED, Reason.CANCELLED
-        message = state.cancelled.get("why", "")
-    return Outcome(
-        status=status,
-        reason=str(reason),
-        message=message,
-        hint=hint,
-        exit_code=collected.get("exit_code"),
-        metrics={n: MetricValue.model_validate(m) for n, m in collected.get("metrics", {}).items()},
-        metrics_problem=collected.get("metrics_problem", ""),
-        outputs=[OutputFile.model_validate(o) for o in collected.get("outputs", [])],
-        extra=collected.get("extra", []),
-        log_tail="" if status is Status.SUCCEEDED else collected.get("log_tail", ""),
-        cost_usd=state.results.get(Step.RELEASE, {}).get("cost_usd"),
-    )
-
-
 def summary(record: RunRecord) -> dict[str, Any]:
-    """The circumstances that people compare first, flat."""
-    around = record.circumstances
-    engine = around.engine
-    versions = engine.get("versions", {})
+    """What people compare first in two runs, flat: what was asked, and how it was done."""
+    identity, around = record.identity, record.circumstances
+    operational = ArgRole.OPERATIONAL
     flat: dict[str, Any] = {
+        "code": identity.source.sha256,
+        "code.commit": identity.source.commit,
+        "command": " ".join(identity.command),
+        "engine": identity.engine.name.value,
+        "environment.lock": identity.environment.lock_sha256,
+        "seed": identity.seed,
         "cloud": around.cloud,
         "runtime": around.runtime,
-        "nodes": len(around.nodes),
+        "nodes": len(around.nodes) or None,
         "workers": around.workers.get("seen"),
+        "threads": around.engine.get("threads_per_worker"),
         "python": around.python,
         "rpac": around.rpac,
-        "source.commit": record.identity.source.commit,
-        "packages": digest(canonical_json(around.packages)) if around.packages else None,
     }
     for key in ("cpu", "kernel", "system", "machine"):
         flat[key] = ", ".join(sorted({str(node.get(key)) for node in around.nodes})) or None
-    for name, version in versions.items():
-        flat[f"engine.{name}"] = version
-    return flat
+    for name, arg in identity.args.items():
+        flat[f"operational.{name}" if arg.role is operational else f"args.{name}"] = arg.value
+    flat |= {f"data.{name}": data.sha256 for name, data in identity.data.items()}
+    flat |= {f"engine.{n}": v for n, v in around.engine.get("versions", {}).items()}
+    flat |= {f"determinism.{name}": value for name, value in around.determinism.items()}
+    flat |= {f"packages.{name}": version for name, version in around.packages.items()}
+    return {key: value for key, value in flat.items() if value is not None}
 
 
-def as_reference(record: RunRecord) -> ReferenceRun:
-    """A past run in the form that others are compared with."""
+def as_reference(record: RunRecord, *, packages: bool = True) -> ReferenceRun:
+    """
+    A past run in the form that others are compared with.
+
+    Args:
+        record: of the past run.
+        packages: with the version of each package, or, for one of many, a digest of them all.
+    """
+    flat = summary(record)
+    if not packages:
+        flat = {key: value for key, value in flat.items() if not key.startswith("packages.")}
+        flat["packages"] = digest(canonical_json(record.circumstances.packages))
     return ReferenceRun(
         run=record.run,
         science=record.identity.science,
         metrics=record.outcome.metrics,
         outputs={output.path: output.sha256 for output in record.outcome.outputs},
-        summary=summary(record),
+        summary=flat,
+        seed=record.identity.seed,
+        samples=record.outcome.samples,
     )

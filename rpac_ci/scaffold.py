@@ -88,12 +88,15 @@ def new(name: str, *, title: str = "", repository: Path | str = ".") -> list[Pat
         "requirements.lock": _LOCK,
         "README.md": _README.format(**words),
     }
-    folder.mkdir(parents=True)
     written = []
-    for file, content in files.items():
-        path = folder / file
-        path.write_text(content, encoding="utf-8")
-        written.append(path)
+    try:
+        folder.mkdir(parents=True)
+        for file, content in files.items():
+            path = folder / file
+            path.write_text(content, encoding="utf-8")
+            written.append(path)
+    except OSError as exc:
+        raise CommandError(f"{folder} cannot be written: {exc.strerror}") from exc
     here = Path.cwd().resolve()
     return [
         path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path

@@ -257,18 +257,15 @@ def of_repository(source: GitSource, cache: Path) -> SourceTree:
     if not (folder / "HEAD").exists():
         git.run("init", "--quiet", "--bare", ".")
     if git.resolve(f"{source.commit}^{{commit}}") is None:
-        git.run(
-            "-c",
-            "protocol.allow=never",
-            "-c",
-            "protocol.https.allow=always",
-            "fetch",
-            "--quiet",
-            "--depth=1",
-            "--no-tags",
-            source.git,
-            source.commit,
-            timeout_s=600,
-        )
+        try:
+            git.run(
+                "fetch", "--quiet", "--depth=1", "--no-tags", source.git, source.commit,
+                env={"GIT_ALLOW_PROTOCOL": "https"}, timeout_s=600,
+            )  # fmt: skip
+        except HistoryError as exc:
+            raise HistoryError(
+                f"the code of {source.git} at {source.commit[:12]} cannot be had: {exc.message}",
+                hint="a commit that was pushed, of a repository that anybody can read",
+            ) from exc
     files = _read(git, git.ls_tree(source.commit), ".")
     return make(files, commit=source.commit, tree=git.resolve(f"{source.commit}^{{tree}}"))

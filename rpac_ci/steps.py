@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from rpac_ci import clouds, engines, environments
-from rpac_ci.errors import CloudError, StorageError
+from rpac_ci import clouds, engines, environments, output_comparisons
+from rpac_ci.errors import CloudError, SourceError, StorageError
 from rpac_ci.jobs import (
     METRICS_FILE,
     PROTOCOL,
@@ -35,7 +35,8 @@ from rpac_ci.jobs import (
 from rpac_ci.locators import FileLocator, file_name, parse_locator
 from rpac_ci.metrics import parse_metrics
 from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
-from rpac_ci.quantities import format_bytes
+from rpac_ci.quantities import count, format_bytes
+from rpac_ci.records import Reference
 from rpac_ci.run import RunState, Step
 from rpac_ci.sources import Content, ContentCache, fetch
 from rpac_ci.workspace import Workspace
@@ -100,7 +101,11 @@ class Steps:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return {
-            "environment": {"python": info.python, "packages": info.packages} if info else None,
+            "environment": (
+                {"python": info.python, "packages": info.packages, "hashed": info.hashed}
+                if info
+                else None
+            ),
             "data": {n: {"sha256": c.sha256, "size": c.size} for n, c in contents.items()},
         }
 
@@ -141,6 +146,8 @@ class Steps:
                 report=report,
                 stop=stop,
             )
+        if ref.checksum:
+            _check_published(content, ref)
         self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
         return content
 
@@ -292,9 +299,28 @@ class Steps:
             "determinism": result.get("determinism", {}),
             "metrics": {name: asdict(metric) for name, metric in metrics.values.items()},
             "metrics_problem": metrics.problem,
+            "samples": {name: asdict(sample) for name, sample in metrics.samples.items()},
+            "comparisons": self._comparisons(outputs),
             "nodes": nodes,
             "log_tail": self._last_words(),
         }
+
+    def _comparisons(self, outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        reference = Reference.model_validate(self._state.created["reference"])
+        staged = self._state.results.get(Step.STAGE, {}).get("data", {})
+        data = {name: item["sha256"] for name, item in staged.items()}
+        found = list(output_comparisons.pairs(self._pipeline.verify, reference, outputs, data))
+        if not found:
+            return []
+        self._tell("moving", f"comparing the contents of {count(len(found), 'file')}")
+        return output_comparisons.compare(
+            found,
+            run=self._run,
+            storage=self._storage,
+            cache=ContentCache(self._workspace.cache),
+            # where release and sweep look
+            folder=self._workspace.scratch / f"{self._run}-{self._keys.attempt}",
+        )
 
     def _last_words(self) -> str:
         try:
@@ -323,6 +349,18 @@ class Steps:
         released = self._cloud.release(self.spec())
         self._storage.delete(self._keys.secret)
         return released
+
+
+def _check_published(content: Content, ref: DataRef) -> None:
+    """
+    Raises:
+        SourceError: the content has not the checksum that its publisher gives.
+    """
+    algorithm, _, expected = (ref.checksum or "").partition(":")
+    with content.path.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
+        raise SourceError(f"{ref.uri} has {algorithm} {found}, expected {expected}")
 
 
 def read_log(workspace: Workspace, run: str, index: int, role: str, *, start: int = 0) -> str:

@@ -15,12 +15,15 @@ from rich.console import Console
 from rich.markup import escape, render
 
 from rpac_ci.quantities import count, format_bytes, format_duration, format_value
-from rpac_ci.records import Agreement, Check, ReferenceKind, RunRecord
+from rpac_ci.records import GOOD, Agreement, Check, ReferenceKind
 
 if TYPE_CHECKING:
+    from rpac_ci.comparison import RunComparison
     from rpac_ci.conclude import Conclusion
     from rpac_ci.driver import Notify, Progress
     from rpac_ci.planning import Plan
+    from rpac_ci.studies import StudyRecord
+    from rpac_ci.study_runs import StudyConclusion, StudyPlan
 
 _SAYS = {
     "stage": "code, environment and data",
@@ -120,8 +123,7 @@ def show_conclusion(conclusion: Conclusion) -> None:
 
 
 def _check_row(check: Check) -> tuple[str, ...]:
-    good = check.agreement in (Agreement.IDENTICAL, Agreement.WITHIN_TOLERANCE)
-    colour = "green" if good else "red" if check.required else "yellow"
+    colour = "green" if check.agreement in GOOD else "red" if check.required else "yellow"
     return (
         escape(check.name),
         escape(check.rule),
@@ -144,6 +146,115 @@ def _print_columns(console: Console, header: Sequence[str], rows: Iterable[Seque
         ]
         style = "bold" if number == 0 and any(header) else ""
         console.print("  ".join(cells).rstrip(), style=style, soft_wrap=True)
+
+
+def show_study(concluded: StudyConclusion) -> None:
+    """One line for each run of a study, and what they say together."""
+    console = Console(highlight=False)
+    study = concluded.record
+    keys = sorted({key for member in study.members for key in member.changes})
+    rows = [
+        (
+            member.run,
+            *(escape(member.changes.get(key, "")) for key in keys),
+            f"{member.command_s:.1f} s" if member.command_s is not None else "–",
+            f"[{_colour(member.outcome)}]{member.outcome}[/]",
+        )
+        for member in study.members
+    ]
+    _print_columns(console, ("run", *keys, "command", "verdict"), rows)
+    _print_spread(console, study)
+    if study.pooled:
+        console.print("\nall runs as one sample:")
+        header = ("check", "rule", "expected", "observed", "")
+        _print_columns(console, header, map(_check_row, study.pooled.checks))
+    style = _colour(study.outcome)
+    console.print(f"\n[bold {style}]{study.outcome}[/]: {escape(study.reason)}", soft_wrap=True)
+    console.print(f"study   {study.study}")
+    if concluded.branch_commit:
+        console.print(f"page    {concluded.folder}/study.md", soft_wrap=True)
+    else:
+        console.print(f"page    git show rpac/log:{concluded.folder}/study.md", soft_wrap=True)
+        console.print(f"branch  {escape(concluded.remark)}")
+
+
+def _print_spread(console: Console, study: StudyRecord) -> None:
+    rows = [
+        (
+            escape(name),
+            str(spread.count),
+            escape(format_value(spread.mean, spread.unit)),
+            "0" if not spread.sd else f"{spread.sd:.3g}",
+        )
+        for name, spread in study.spread.items()
+        if spread.count > 1
+    ]
+    if rows:
+        console.print()
+        _print_columns(console, ("metric", "runs", "mean", "standard deviation"), rows)
+
+
+def show_study_plan(planned: StudyPlan) -> None:
+    """The runs of a study, before any is started."""
+    console = Console(highlight=False)
+    rows = [
+        (
+            str(number),
+            escape(" ".join(f"{key}={value}" for key, value in changes.items())) or "as declared",
+            _machines(plan),
+            "variant" if plan.variant else "",
+            plan.pipeline.digest[7:19],
+        )
+        for number, (plan, changes) in enumerate(planned.members, 1)
+    ]
+    _print_columns(console, ("run", "changes", "machines", "", "pipeline"), rows)
+    for remark in planned.remarks:
+        console.print(f"  {escape(remark)}")
+
+
+def show_comparison(found: RunComparison) -> None:
+    """Two runs side by side."""
+    console = Console(highlight=False)
+    first, second = found.runs
+    rows: list[Sequence[str]] = [
+        ("verdict", *(f"[{_colour(outcome)}]{outcome}[/]" for outcome in found.outcomes))
+    ]
+    _print_columns(console, ("", first, second), rows)
+    console.print(
+        f"\n{'the same' if found.same_science else 'other'} science, "
+        f"{'the same' if found.same_pipeline else 'another'} pipeline"
+    )
+    rows = [
+        (
+            escape(change.key),
+            escape(_short(change.before)),
+            escape(_short(change.after)),
+            change.effect.value,
+        )
+        for change in found.changes
+    ]
+    console.print()
+    _print_columns(console, ("changed", "first", "second", "could explain a number"), rows)
+    rows = [
+        (
+            escape(pair.name),
+            escape(format_value(pair.first.value, pair.first.unit) if pair.first else "–"),
+            escape(format_value(pair.second.value, pair.second.unit) if pair.second else "–"),
+            "–" if pair.difference is None else f"{pair.difference:+.3g}",
+            "–" if pair.relative is None else f"{pair.relative:+.2g}",
+        )
+        for pair in found.metrics
+    ]
+    console.print()
+    _print_columns(console, ("metric", "first", "second", "difference", "relative"), rows)
+    rows = [(escape(pair.path), pair.says, escape(pair.note)) for pair in found.outputs]
+    console.print()
+    _print_columns(console, ("output", "", ""), rows)
+
+
+def _short(value: object) -> str:
+    shown = "–" if value is None else str(value)
+    return shown if len(shown) <= 40 else shown[:37] + "…"
 
 
 def show_plan(planned: Plan) -> None:
@@ -197,21 +308,6 @@ def _environment(planned: Plan) -> str:
 
 def _reference_runs(planned: Plan) -> str:
     return "".join(f" {run.run}" for run in planned.reference.runs)
-
-
-def show_history(records: Sequence[RunRecord]) -> None:
-    """One line for each run."""
-    console = Console(highlight=False)
-    if not records:
-        console.print("no runs yet: rpac reproduce <experiment>")
-        return
-    rows = []
-    for record in records:
-        outcome = record.verdict.outcome if record.verdict else record.outcome.status.value
-        around = record.circumstances
-        verdict = f"[{_colour(outcome)}]{outcome}[/]"
-        rows.append((record.run, record.experiment, around.cloud, str(len(around.nodes)), verdict))
-    _print_columns(console, ("run", "experiment", "cloud", "nodes", "verdict"), rows)
 
 
 def show_report(report: str) -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from rpac_ci import yaml_io
-from rpac_ci.errors import ExperimentError
+from rpac_ci.errors import ExperimentError, Problem, StorageError
 from rpac_ci.experiment_model import Model, RelativePath
 from rpac_ci.git import Git
 from rpac_ci.storage import Storage
@@ -67,10 +68,16 @@ class Workspace:
     def storage(self) -> Storage:
         """The object store of this repository's runs."""
         folder = self.root / ".rpac"
-        folder.mkdir(mode=0o700, exist_ok=True)
         ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as exc:
+            raise StorageError(
+                f"no store can be made in {folder}: {exc.strerror}",
+                hint="it must be a folder that can be written, or not there yet",
+            ) from exc
         return Storage.at(folder / "store")
 
     def public(self, text: str) -> str:
@@ -89,17 +96,29 @@ class Workspace:
 
 def _config(root: Path) -> SiteConfig:
     path = root / CONFIG_FILE
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return SiteConfig()
     document = yaml_io.load(path, shown_as=CONFIG_FILE)
+    if document.value is None:
+        return SiteConfig()
+    if not isinstance(document.value, dict):
+        raise ExperimentError([document.problem((), "not settings", f"a mapping with {_KEYS}")])
     try:
-        return SiteConfig.model_validate(document.value or {})
+        return SiteConfig.model_validate(document.value)
     except ValidationError as exc:
-        problems = [
-            document.problem(tuple(error["loc"]), f"{error['loc']}: {error['msg']}")
-            for error in exc.errors()
-        ]
-        raise ExperimentError(problems) from exc
+        raise ExperimentError([_problem(document, error) for error in exc.errors()]) from exc
+
+
+_KEYS = " and ".join(sorted(f.alias or name for name, f in SiteConfig.model_fields.items()))
+
+
+def _problem(document: yaml_io.Document, error: ErrorDetails) -> Problem:
+    """One mistake, without the value: somebody may have put a secret there."""
+    key = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return document.problem((key,), f"unknown key {key!r}", f"known are {_KEYS}")
+    right = {"experiments": "a folder of this repository", "schema": "'rpac/site/1'"}[key]
+    return document.problem((key,), f"{key!r} has no valid value", f"expected {right}")
 
 
 def _cache_folder() -> Path:

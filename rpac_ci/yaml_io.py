@@ -9,6 +9,7 @@ bounded size and depth.
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,11 @@ def load(path: Path, *, shown_as: str = "") -> Document:
     """
     name = shown_as or str(path)
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could be read for ever
+            raise _error(name, (1, 1), "not a file", "a file with YAML")
+        if status.st_size > MAX_BYTES:
+            raise _too_large(name, status.st_size)
         data = path.read_bytes()
     except OSError as exc:
         raise _error(name, (1, 1), f"cannot be read: {exc.strerror or exc}") from exc
@@ -72,7 +78,7 @@ def load(path: Path, *, shown_as: str = "") -> Document:
 def loads(data: bytes, *, file: str) -> Document:
     """Read YAML from bytes; see `load`."""
     if len(data) > MAX_BYTES:
-        raise _error(file, (1, 1), f"{len(data)} bytes", f"at most {MAX_BYTES} bytes of YAML")
+        raise _too_large(file, len(data))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -98,6 +104,10 @@ def loads(data: bytes, *, file: str) -> Document:
     if builder.problems:
         raise ExperimentError(builder.problems)
     return Document(file, builder.value, builder.positions)
+
+
+def _too_large(file: str, size: int) -> ExperimentError:
+    return _error(file, (1, 1), f"{size} bytes", f"at most {MAX_BYTES} bytes of YAML")
 
 
 def _place(before: str) -> tuple[int, int]:

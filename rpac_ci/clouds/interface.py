@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rpac_ci.experiment_model import Resources
 from rpac_ci.jobs import JobSpec, JobState
 from rpac_ci.pipeline import Definition, Target
 
@@ -70,6 +71,10 @@ class Provisioned:
 
 class Cloud(Protocol):
     """The acting half of a cloud."""
+
+    def room(self, resources: Resources) -> int:
+        """How many jobs of this size fit side by side right now; at least 1."""
+        ...
 
     def provision(self, spec: JobSpec) -> Provisioned:
         """

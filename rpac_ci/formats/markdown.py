@@ -6,23 +6,25 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
+from rpac_ci.changes import against_reference, explanation
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count, format_bytes, format_duration, format_value
 from rpac_ci.records import (
     Agreement,
     Check,
     ReferenceKind,
-    ReferenceRun,
     RunRecord,
     Status,
-    summary,
 )
 
 MARK = {
     Agreement.IDENTICAL: "✓ identical",
+    Agreement.SAME_CONTENT: "✓ same content",
     Agreement.WITHIN_TOLERANCE: "✓ within tolerance",
+    Agreement.EQUIVALENT: "✓ statistically equivalent",
     Agreement.DIFFERENT: "✗ different",
     Agreement.MISSING: "✗ missing",
+    Agreement.EXTRA: "– extra",
     Agreement.NOT_COMPARED: "– not compared",
 }
 TIMELINE = "figures/timeline.svg"
@@ -43,6 +45,7 @@ def report(record: RunRecord, pipeline: Pipeline, *, figures: Sequence[str]) -> 
         _failure(record),
         _checks(record),
         _changes(record),
+        _grades(record),
         _figures(figures),
         _phases(record),
         _nodes(record),
@@ -84,7 +87,7 @@ def _head(record: RunRecord) -> str:
             "",
             f"> **{text(verdict.outcome)}**: {text(verdict.reason)}",
             "",
-            _table(("", ""), facts),
+            table(("", ""), facts),
         ]
     )
 
@@ -125,8 +128,7 @@ def _checks(record: RunRecord) -> str:
     for title, some in (("", required), (note, others)):
         if some:
             lines += ["", title, ""] if title else [""]
-            header = ("Check", "Rule", "Expected", "Observed", "Difference", "")
-            lines.append(_table(header, [_check_row(check) for check in some]))
+            lines.append(check_table(some))
     if record.outcome.metrics_problem:
         lines += ["", text(record.outcome.metrics_problem)]
     unruled = [n for n in record.outcome.metrics if n not in {check.name for check in checks}]
@@ -134,8 +136,14 @@ def _checks(record: RunRecord) -> str:
         lines += ["", "Other metrics:", ""]
         metrics = record.outcome.metrics
         rows = [(text(n), _number(metrics[n].value, metrics[n].unit)) for n in sorted(unruled)]
-        lines.append(_table(("Metric", "Value"), rows))
+        lines.append(table(("Metric", "Value"), rows))
     return "\n".join(lines)
+
+
+def check_table(checks: Sequence[Check]) -> str:
+    """One row for each check."""
+    header = ("Check", "Rule", "Expected", "Observed", "Difference", "")
+    return table(header, [_check_row(check) for check in checks])
 
 
 def _check_row(check: Check) -> tuple[str, ...]:
@@ -156,20 +164,21 @@ def _number(value: float | str | None, unit: str | None) -> str:
 
 
 def _changes(record: RunRecord) -> str:
+    changed = against_reference(record)
     rows = [
-        (f"`{_code(key)}`", f"`{_code(_short(before))}`", f"`{_code(_short(after))}`")
-        for key, (before, after) in sorted(record.reference.changed.items())
+        (
+            text(change.key),
+            text(change.kind),
+            f"`{_code(_short(change.before))}`",
+            f"`{_code(_short(change.after))}`",
+            change.effect.value,
+        )
+        for change in changed
     ]
-    if record.reference.kind in (ReferenceKind.RUN, ReferenceKind.ACCEPTED):
-        past, now = _compared_run(record).summary, summary(record)
-        rows += [
-            (text(key), text(_short(past.get(key))), text(_short(now.get(key))))
-            for key in sorted(past.keys() | now.keys())
-            if past.get(key) != now.get(key)
-        ]
     lines = ["## What changed", ""]
     if rows:
-        lines.append(_table(("", "Reference", "This run"), rows))
+        header = ("", "Kind", "Reference", "This run", "Could explain another number")
+        lines.append(table(header, rows))
     elif record.reference.kind is ReferenceKind.NONE:
         lines.append("There is nothing to compare with yet.")
     elif record.reference.kind is ReferenceKind.EXPECT:
@@ -177,17 +186,24 @@ def _changes(record: RunRecord) -> str:
         lines.append(f"Nothing: the experiment was run as it is declared{dirty}.")
     else:
         lines.append("Nothing that is recorded differs from the reference.")
+    assert record.verdict is not None
+    if why := explanation(changed, record.verdict.checks):
+        lines += ["", text(why)]
+    if record.reference.rules_changed:
+        lines += ["", "Rules that changed since the first result was known:", ""]
+        lines += [f"- {text(rule)}" for rule in record.reference.rules_changed]
     remarks = [*record.reference.remarks, *record.circumstances.remarks]
     lines += [f"\n- {text(remark)}" for remark in remarks]
     return "\n".join(lines)
 
 
-def _compared_run(record: RunRecord) -> ReferenceRun:
-    """Of the reference's runs the one that the verdict names."""
+def _grades(record: RunRecord) -> str:
     assert record.verdict is not None
-    named = record.verdict.reference
-    runs = record.reference.runs
-    return next((run for run in runs if named.endswith(run.run)), runs[0])
+    rows = []
+    for name, grade in record.verdict.grades.items():
+        letter, _, reason = grade.partition(": ")
+        rows.append((text(name), letter, text(reason)))
+    return f"## How firmly it is pinned\n\n{table(('', 'Grade', ''), rows)}" if rows else ""
 
 
 def _figures(figures: Sequence[str]) -> str:
@@ -209,8 +225,8 @@ def _phases(record: RunRecord) -> str:
         )
         for phase in sorted(phases, key=lambda p: (p.start_s, p.inside is not None))
     ]
-    table = _table(("Phase", "Start (s)", "Duration"), rows)
-    return f"## Phases\n\n![timeline of the phases]({TIMELINE})\n\n{_details('Numbers', table)}"
+    numbers = details("Numbers", table(("Phase", "Start (s)", "Duration"), rows))
+    return f"## Phases\n\n![timeline of the phases]({TIMELINE})\n\n{numbers}"
 
 
 def _nodes(record: RunRecord) -> str:
@@ -229,7 +245,7 @@ def _nodes(record: RunRecord) -> str:
         )
         for node in around.nodes
     ]
-    lines = ["## Nodes", "", _table(header, rows)]
+    lines = ["## Nodes", "", table(header, rows)]
     if around.workers:
         w = around.workers
         lines += [
@@ -256,7 +272,7 @@ def _inputs(record: RunRecord, pipeline: Pipeline) -> str:
             )
         )
     header = ("Input", "Locator", "Size", "SHA-256", "Pinned by", "Terms")
-    return f"## Inputs\n\n{_table(header, rows)}" if rows else ""
+    return f"## Inputs\n\n{table(header, rows)}" if rows else ""
 
 
 def _outputs(record: RunRecord) -> str:
@@ -266,7 +282,7 @@ def _outputs(record: RunRecord) -> str:
     ]
     if not rows:
         return ""
-    lines = ["## Outputs", "", _table(("File", "Size", "SHA-256"), rows)]
+    lines = ["## Outputs", "", table(("File", "Size", "SHA-256"), rows)]
     lines += ["", f"Get them with `rpac fetch {record.run}` where the run was made."]
     if record.outcome.extra:
         extra = ", ".join(f"`{_code(path)}`" for path in record.outcome.extra[:10])
@@ -292,7 +308,7 @@ def _software(record: RunRecord) -> str:
         lines += ["", "No environment is declared: the software is whatever the machine had."]
     if around.packages:
         rows = [(text(name), text(version)) for name, version in sorted(around.packages.items())]
-        lines += ["", _details(f"{len(rows)} packages", _table(("Package", "Version"), rows))]
+        lines += ["", details(f"{len(rows)} packages", table(("Package", "Version"), rows))]
     return "\n".join(lines)
 
 
@@ -324,11 +340,13 @@ def _fence(content: str) -> str:
     return f"{fence}text\n{content}\n{fence}"
 
 
-def _details(title: str, content: str) -> str:
+def details(title: str, content: str) -> str:
+    """Content that is folded away below its title."""
     return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines)

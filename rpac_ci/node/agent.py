@@ -39,7 +39,7 @@ from rpac_ci.node.processes import (
 from rpac_ci.sources import ContentCache
 from rpac_ci.storage import Storage
 
-POLL_S, STORE_POLL_S, HEARTBEAT_S = 0.05, 0.5, 5.0
+SHORTEST_S, POLL_S, STORE_POLL_S, HEARTBEAT_S = 0.005, 0.05, 0.5, 5.0
 
 _EXIT = {
     Reason.COMPLETED: NodeExit.OK,
@@ -383,7 +383,7 @@ class _Node:
     ) -> Any:
         """The probe's first answer that is not None; ends the node when the limit is passed."""
         deadline = time.monotonic() + limit_s
-        pause = POLL_S
+        pause = SHORTEST_S
         while True:
             answer = probe()
             if answer is not None:

@@ -3,7 +3,7 @@ The node's folders, equal on every node so that a relative path means the same e
 
     work/      the experiment's code; the command and the workers run here
     data/      one folder for each input
-    outputs/   what the command leaves
+    outputs/   what the command leaves; a declared folder is kept as one ZIP
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import shutil
 import tarfile
 import threading
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,23 +96,49 @@ class NodeFolders:
         """
         declared: list[dict[str, Any]] = []
         extra: list[str] = []
-        for path in sorted(self.outputs.rglob("*")):
-            if path.is_symlink() or not path.is_file():
-                continue
+        for path, named in self._found(self.outputs):
             name = path.relative_to(self.outputs).as_posix()
-            named = any(matches(name, pattern) for pattern in self._spec.outputs)
             if not named or not name.isprintable():
                 extra.append(ascii(name)[1:-1])
                 continue
             if len(declared) >= MAX_OUTPUTS:
                 raise SourceError(
-                    f"more than {MAX_OUTPUTS} output files: put them together into an archive"
+                    f"more than {MAX_OUTPUTS} output files: put them into a folder and declare that"
                 )
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            self._storage.put_file(f"{keys.outputs}{sha256}", path)
-            declared.append({"path": name, "size": path.stat().st_size, "sha256": sha256})
+            folder = path.is_dir()
+            file = self._pack(path) if folder else path
+            with file.open("rb") as content:
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            self._storage.put_file(f"{keys.outputs}{sha256}", file)
+            entry = {"path": name, "size": file.stat().st_size, "sha256": sha256}
+            declared.append({**entry, "folder": True} if folder else entry)
         return declared, extra
+
+    def _found(self, folder: Path) -> Iterator[tuple[Path, bool]]:
+        """Files, and folders that a pattern names, in path order; whether a pattern names them."""
+        for path in sorted(folder.iterdir()):
+            if path.is_symlink():
+                continue
+            name = path.relative_to(self.outputs).as_posix()
+            named = any(matches(name, pattern) for pattern in self._spec.outputs)
+            if path.is_dir() and not named:
+                yield from self._found(path)
+            elif path.is_dir() or path.is_file():
+                yield path, named
+
+    def _pack(self, folder: Path) -> Path:
+        """One ZIP of a folder: not compressed, equal bytes for equal files, no times, no links."""
+        packed = self.engine / "packed.zip"
+        files = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(files):
+                name = path.relative_to(folder).as_posix()
+                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                info.external_attr = 0o644 << 16
+                info.file_size = path.stat().st_size  # decides on ZIP64 before it is written
+                with path.open("rb") as source, archive.open(info, "w") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+        return packed
 
 
 def _text(value: object) -> str:

@@ -33,6 +33,11 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def study(self) -> str:
+        """The id of the study that the command made."""
+        return next(line.split()[1] for line in self.out.splitlines() if line.startswith("study "))
+
 
 class Terminal:
     """Types `rpac …` in a repository."""
@@ -63,12 +68,21 @@ class Terminal:
 
     def last(self, experiment: str | None = None) -> dict[str, Any]:
         """The newest record."""
-        words = ["history", "--json", "-n", "1", *([experiment] if experiment else [])]
-        record: dict[str, Any] = self(*words).json[0]
+        return self.record(self.runs(*([experiment] if experiment else []))[0])
+
+    def record(self, run: str | None = None) -> dict[str, Any]:
+        """The record of a run, by default of the newest."""
+        record: dict[str, Any] = self("show", run or self.runs()[0], "--json").json
         return record
 
-    def runs(self) -> list[str]:
-        return [record["run"] for record in self("history", "--json", "-n", "99").json]
+    def runs(self, *words: str) -> list[str]:
+        """Ids of runs, newest first."""
+        return [row["run"] for row in self("history", *words, "--json", "-n", "99").json]
+
+    def folder(self) -> str:
+        """The newest run's folder."""
+        row = self("history", "--json", "-n", "1").json[0]
+        return f"reports/{row['experiment']}/{row['run'][:4]}-{row['run'][4:6]}/{row['run']}"
 
     def marked(self) -> list[psutil.Process]:
         """Live processes of any run of this repository."""

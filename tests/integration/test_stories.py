@@ -364,7 +364,7 @@ def test_a_change_against_an_accepted_run_is_named(
     rpac("accept", rpac.last()["run"])
     answer = rpac("reproduce", "quick", "time=30s", "--json")
     report = (repository / answer.json["report"]).read_text()
-    assert "| `limits.time` | `60` | `30` |" in report
+    assert "| limits.time | declaration | `60` | `30` | no |" in report
 
 
 def test_outputs_logs_report_and_record_can_be_had_again(

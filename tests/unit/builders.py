@@ -15,7 +15,8 @@ from rpac_ci.canonical import Json, canonical_json
 from rpac_ci.events import Event, Kind
 from rpac_ci.experiment_model import Experiment
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, define, science
-from rpac_ci.records import Reference, ReferenceKind, RunRecord, as_reference, build
+from rpac_ci.recording import build
+from rpac_ci.records import Reference, ReferenceKind, RunRecord, as_reference
 from rpac_ci.source_trees import SourceFile, SourceTree, make
 
 RUN = "20260102T030405Z-0a1b2c3d"

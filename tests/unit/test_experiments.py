@@ -163,7 +163,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     # --- id and schema
     "a bad id": (
         with_lines("id: Exp_42"),
-        ["1:1: got 'Exp_42', text of the form ^[a-z0-9][a-z0-9-]{0,62}$"],
+        ["1:1: got 'Exp_42', expected an id of lower-case letters, digits and '-', …"],
     ),
     "another id": (
         with_lines("id: exp-43"),
@@ -211,7 +211,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "source without https": (
         with_lines(f"source: {{git: 'http://h/x', commit: {'a' * 40}}}"),
-        [r"5:10: got 'http://h/x', text of the form ^https://[^\s@]+$"],
+        ["5:10: got 'http://h/x', expected a URL such as 'https://github.com/lab/code'"],
     ),
     "source without commit": (
         with_lines("source: {git: 'https://h/x'}"),
@@ -219,7 +219,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "source at a branch": (
         with_lines("source: {git: 'https://h/x', commit: main}"),
-        ["5:30: got 'main', text of the form ^[0-9a-f]{40}$"],
+        ["5:30: got 'main', expected a commit's 40 hex digits"],
     ),
     # --- placeholders
     "misspelt placeholder": (
@@ -268,7 +268,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "a metric of no name": (
         with_lines("verify: {a b: {expect: 1}}"),
-        ["5:10: got 'a b', text of the form ^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,126}$"],
+        ["5:10: got 'a b', expected the name of a metric, or the path or pattern of an output"],
     ),
     "a metric without a file": (
         with_lines("outputs: [b.csv]", "verify: {a: {expect: 1}}"),
@@ -284,7 +284,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "a short hash": (
         with_lines("outputs: [b.csv]", "verify: {b.csv: {sha256: 9f2c}}"),
-        ["6:18: got '9f2c', text of the form ^[0-9a-f]{64}$"],
+        ["6:18: got '9f2c', expected 64 hex digits, as sha256sum prints them"],
     ),
     # --- names that pydantic also uses for its own
     "data called file": (
@@ -348,7 +348,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "an image by name": (
         with_lines("environment: {image: 'spark:4'}"),
-        [r"5:15: got 'spark:4', text of the form ^\S+@sha256:[0-9a-f]{64}$"],
+        ["5:15: got 'spark:4', expected an image by digest, 'name@sha256:…'"],
     ),
     "lock and image": (
         with_lines(f"environment: {{lock: good.lock, image: 'x@sha256:{'0' * 64}'}}"),
@@ -381,11 +381,11 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "a hash in capitals": (
         with_lines(f"data: {{x: {{uri: 'https://h/x', sha256: {'A' * 64}}}}}"),
-        [f"5:32: got '{'A' * 64}', text of the form ^[0-9a-f]{{64}}$"],
+        [f"5:32: got '{'A' * 59}, expected 64 hex digits, as sha256sum prints them"],
     ),
     "arg in capitals": (
         with_lines("args: {Trees: 1}"),
-        ["5:8: got 'Trees', text of the form ^[a-z][a-z0-9_]{0,62}$"],
+        ["5:8: got 'Trees', expected a name of lower-case letters, digits and '_', …"],
     ),
     # --- no experiment at all
     "a list": ("- a\n", ["1:1: not an experiment, a mapping with id, title, engine, command"]),

@@ -11,8 +11,8 @@ import pytest
 import rpac_ci
 
 HEAVY = {
-    "boto3", "cryptography", "distributed", "docker", "matplotlib", "numpy", "obstore", "psutil",
-    "pydantic", "requests", "rich", "ruamel", "yaml",
+    "boto3", "cryptography", "distributed", "docker", "h5py", "matplotlib", "numpy", "obstore",
+    "psutil", "pyarrow", "pydantic", "requests", "rich", "ruamel", "scipy", "yaml", "zarr",
 }  # fmt: skip
 
 

@@ -237,7 +237,7 @@ OTHERWISE: dict[str, tuple[Callable[[], Verdict], str, int, str]] = {
             accepted(past("A", metrics={"f1": 0.1}), past("B", metrics={"f1": 0.9})),
             metrics={"f1": 0.5},
         ),
-        "not reproduced", 1, "f1: different",
+        "inconclusive", 7, "f1: the accepted runs do not agree with each other",
     ),
     "partly as one accepted run, partly as another": (
         lambda: verdict(
@@ -245,7 +245,7 @@ OTHERWISE: dict[str, tuple[Callable[[], Verdict], str, int, str]] = {
             accepted(past("A", metrics={"f1": 1, "n": 2}), past("B", metrics={"f1": 3, "n": 4})),
             metrics={"f1": 1, "n": 4},
         ),
-        "not reproduced", 1, ": different",
+        "inconclusive", 7, "the accepted runs do not agree with each other",
     ),
     "as an accepted run of other science": (
         lambda: verdict(
@@ -403,7 +403,7 @@ OTHERWISE: dict[str, tuple[Callable[[], Verdict], str, int, str]] = {
             pipeline(), at_run(past(metrics={"f1": 0.5}, files={"a.csv": b"1"})),
             metrics={"f1": 0.5},
         ),
-        "inconclusive", 7, "a.csv",
+        "not reproduced", 1, "a.csv: missing",
     ),
     "neither @run nor this run could be read": (
         lambda: verdict(

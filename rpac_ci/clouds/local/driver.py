@@ -27,6 +27,7 @@ from rpac_ci.errors import CapacityError, CloudError, ProvisioningError
 from rpac_ci.jobs import JobSpec, JobState
 
 if TYPE_CHECKING:
+    from rpac_ci.experiment_model import Resources
     from rpac_ci.workspace import Workspace
 
 # what a node inherits: enough to find programs and trust certificates, no credentials
@@ -56,6 +57,12 @@ class LocalCloud:
         self._scratch = scratch.resolve()
         self._store_url = store_url
 
+    def room(self, resources: Resources) -> int:
+        """As many as there are processors and free memory for."""
+        free = psutil.virtual_memory().available >> 20
+        cores = _cores() // (resources.nodes * resources.cpus)
+        return max(1, min(cores, free // (resources.nodes * resources.memory)))
+
     def provision(self, spec: JobSpec) -> Provisioned:
         """Make the folders; memory is never promised twice, processors may be shared."""
         wanted = spec.nodes * spec.memory_mib
@@ -66,9 +73,9 @@ class LocalCloud:
                 f"{max(0, available)} MiB are free and not promised to other runs",
                 hint="ask for less, for example memory=1GiB; rpac sweep names what is left over",
             )
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = _cores()
         remarks = []
-        if cores and spec.nodes * spec.cpus > cores:
+        if spec.nodes * spec.cpus > cores:
             remarks.append(
                 f"{spec.nodes * spec.cpus} cpus are asked for and this machine has {cores}: "
                 "timings say nothing about another machine"
@@ -227,6 +234,13 @@ class LocalCloud:
 def connect(workspace: Workspace) -> LocalCloud:
     """The local cloud for the runs of a workspace."""
     return LocalCloud(workspace.scratch, workspace.storage.url)
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _address(index: int) -> str:
