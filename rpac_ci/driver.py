@@ -5,10 +5,10 @@ CI, a timer. Any number of drivers may work on one run; each effect happens once
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from rpac_ci import yaml_io
@@ -20,7 +20,8 @@ from rpac_ci.run import MAX_TRIES, Conclude, Next, Over, RunState, Step, Take, W
 from rpac_ci.steps import Steps
 from rpac_ci.workspace import Workspace
 
-POLL_S = 0.1
+SHORTEST_S, POLL_S = 0.01, 0.25  # most runs that are watched are short
+CLOCK_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +62,15 @@ class RunDriver:
         self._notify = notify or (lambda _: None)
         self._pipeline: Pipeline | None = None
         self._watching = False
+        self._look_at_clock = 0.0
         self._failed = False  # the last step, and may be tried again
         self._release_failed = ""
 
     def state(self) -> RunState:
         """The run's state, with a request to cancel folded in."""
         state = fold(self._log.read())
-        if not state.cancelled and Step.WATCH not in state.results:
+        over = Step.WATCH in state.results or Step.RELEASE in state.results
+        if not state.cancelled and not over:
             request = self._workspace.storage.get_json(self._keys.cancel)
             if request is not None:
                 self._log.append(Kind.CANCEL, request, after=state.number)
@@ -111,7 +114,7 @@ class RunDriver:
             RpacError: the store stays away, or the release fails again and again; the run stays
                 open and `rpac advance` goes on with it.
         """
-        failures = 0
+        failures, pause = 0, SHORTEST_S
         while True:
             try:
                 decision = self.advance()
@@ -128,7 +131,8 @@ class RunDriver:
                 case Wait() if not wait:
                     return decision
                 case Take(Step.WATCH) | Wait():
-                    time.sleep(POLL_S)
+                    time.sleep(pause)
+                    pause = min(POLL_S, 1.2 * pause)
                 case None:
                     time.sleep(failures)
                 case Take():
@@ -154,7 +158,7 @@ class RunDriver:
         self._tell(step, "started")
         self._failed, self._release_failed = False, ""
         try:
-            with self._log.lease(self._me):
+            with self._log.lease(self._me, LEASE_S):
                 result = self._steps(state, step).take(step)
             self._write(Kind.DONE, {"step": step.value, "result": result})
         except Exception as exc:  # noqa: BLE001 - a run must be able to end, whatever happens
@@ -181,9 +185,16 @@ class RunDriver:
             state = fold(self._log.read())
             mine = state.claim and state.claim.body["driver"]["nonce"] == self._me.nonce
             if not mine:
+                self._release_again(state)
                 return
             if self._log.append(kind, body, after=state.number):
                 return
+
+    def _release_again(self, state: RunState) -> None:
+        """What we made too late, after another driver's release, nobody else would release."""
+        if Step.RELEASE in state.results:
+            with contextlib.suppress(RpacError):  # rpac sweep finds it too
+                self._steps(state, Step.RELEASE).take(Step.RELEASE)
 
     def _watch(self, state: RunState) -> None:
         """Look once; without a claim, since looking has no effect."""
@@ -207,7 +218,10 @@ class RunDriver:
             self._tell(Step.WATCH, "done", ended["reason"])
 
     def _overdue(self, steps: Steps) -> bool:
-        """Nodes end by themselves; this is for nodes that cannot."""
+        """Nodes end by themselves; this is for nodes that cannot. A look now and then will do."""
+        if time.monotonic() < self._look_at_clock:
+            return False
+        self._look_at_clock = time.monotonic() + CLOCK_S
         spec = steps.spec()
         waits = spec.waits
         limit = (
@@ -215,11 +229,11 @@ class RunDriver:
             + 10 * waits.stop + 600
         )  # fmt: skip
         submitted = next(
-            event.at
+            event
             for event in self._log.read()
             if event.kind is Kind.DONE and event.body["step"] == Step.SUBMIT
         )
-        return (datetime.now(UTC) - datetime.fromisoformat(submitted)).total_seconds() > limit
+        return self._log.age_s(submitted) > limit
 
     def _tell(self, step: Step, status: str, detail: str = "") -> None:
         self._notify(Progress(run=self._run, step=step.value, status=status, detail=detail))

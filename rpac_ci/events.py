@@ -148,14 +148,17 @@ class EventLog:
         driver = claim.body["driver"]
         if is_gone(driver):
             return True
-        written = [
-            entry.modified
-            for key in (self._key(claim.number), self._lease(driver["nonce"]))
-            if (entry := self._storage.head(key))
-        ]
-        now = self._storage.now(f"{self._keys.control}clock")
-        age = (now - max(written)).total_seconds() if written else float("inf")
+        age = self._age_s(self._key(claim.number), self._lease(driver["nonce"]))
         return bool(age > claim.body["lease_s"])
+
+    def age_s(self, event: Event) -> float:
+        """How long ago an event was written, in seconds of the store's clock."""
+        return self._age_s(self._key(event.number))
+
+    def _age_s(self, *keys: str) -> float:
+        written = [entry.modified for key in keys if (entry := self._storage.head(key))]
+        now = self._storage.now(f"{self._keys.control}clock")
+        return (now - max(written)).total_seconds() if written else float("inf")
 
     @contextmanager
     def lease(self, driver: Driver, lease_s: float = LEASE_S) -> Iterator[None]:

@@ -5,11 +5,11 @@ Runs between their start and their commit: make one, go on with one, sweep what 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rpac_ci import __version__, clouds
 from rpac_ci.canonical import Json
 from rpac_ci.clouds import PLANNERS
-from rpac_ci.conclude import Conclusion, conclude
 from rpac_ci.driver import Notify, RunDriver
 from rpac_ci.errors import HistoryError, RpacError, StorageError
 from rpac_ci.events import LEASE_S, EventLog, Kind, is_gone
@@ -18,6 +18,9 @@ from rpac_ci.planning import Plan
 from rpac_ci.run import Wait, fold, new_run_id
 from rpac_ci.steps import archive_digest
 from rpac_ci.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rpac_ci.conclude import Conclusion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ def start(
     """
     storage, run = workspace.storage, run or new_run_id()
     keys, archive = Keys(run), planned.source.archive()
+    storage.put(keys.open, b"")  # first: whatever is there of a run can be found
     storage.put(content_key(archive_digest(archive)), archive)
     storage.put(keys.pipeline, planned.pipeline.to_bytes())
     if planned.source.diff is not None:
@@ -77,7 +81,6 @@ def start(
     }
     if waits:
         created["waits"] = {name: getattr(waits, name) for name in Waits.__dataclass_fields__}
-    storage.put(keys.open, b"")  # before the first event: what has events can be found
     if not EventLog(storage, run).append(Kind.CREATED, created, after=0):
         raise StorageError(f"another run has taken the id {run}", hint="give the command again")
     return run
@@ -100,6 +103,8 @@ def advance(workspace: Workspace, run: str, notify: Notify | None = None) -> Adv
     decision = RunDriver(workspace, run, notify=notify).drive(wait=False)
     if isinstance(decision, Wait):
         return Advanced(run=run, status=f"another driver is at {decision.step}")
+    from rpac_ci.conclude import conclude
+
     conclusion = conclude(workspace, run)
     verdict = conclusion.verdict
     return Advanced(

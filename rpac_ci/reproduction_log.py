@@ -10,7 +10,6 @@ The folder, without `source/`, is also committed to the branch people read.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import posixpath
@@ -35,6 +34,8 @@ _MONTH = re.compile(r"\d{4}-\d{2}")
 _RUN = re.compile(r"[0-9A-Za-z-]+")
 _ACCEPTED = re.compile(r"([0-9A-Za-z-]+)\.json")
 _TRIES = 40
+_PATIENCE_S = 2.0
+_BUSY = "another git command is under way"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -398,18 +399,25 @@ class ReproductionLog:
         """
         branch = self._git.maybe("symbolic-ref", "--quiet", "HEAD")
         paths = [f"{entry.folder}/{name}" for name in sorted(entry.files)]
-        for _ in range(_TRIES):
+        patience = time.monotonic() + _PATIENCE_S  # with another rpac that has the index just now
+        while True:
             head = self._git.resolve("HEAD")
             if branch and head and self._git.resolve(f"{head}:{paths[0]}"):
                 self._restore(head, paths)
                 return head, ""
             reason = self._why_not(branch, head) or self._in_the_way(entry.folder)
+            if reason == _BUSY and time.monotonic() < patience:
+                time.sleep(0.05)
+                continue
             if reason or branch is None or head is None:
                 return None, reason
             commit = self._commit(entry, head)
-            with contextlib.suppress(HistoryError):  # the branch moved: look again
+            try:
                 self._git.run("update-ref", "-m", f"rpac: {entry.subject}", branch, commit, head)
-        return None, f"{branch} kept moving"
+            except HistoryError:  # the branch moved or is just being moved: look again
+                if time.monotonic() > patience and self._git.resolve("HEAD") == head:
+                    raise
+                time.sleep(0.02)
 
     def _in_the_way(self, folder: str) -> str:
         """Something of the user's that stands where the report's folder should be."""
@@ -446,11 +454,11 @@ class ReproductionLog:
         for name, doing in {
             "MERGE_HEAD": "a merge", "rebase-merge": "a rebase", "rebase-apply": "a rebase",
             "CHERRY_PICK_HEAD": "a cherry-pick", "REVERT_HEAD": "a revert",
-            "BISECT_LOG": "a bisection", "index.lock": "another git command",
+            "BISECT_LOG": "a bisection",
         }.items():  # fmt: skip
             if self._git.path(name).exists():
                 return f"{doing} is under way"
-        return ""
+        return _BUSY if self._git.path("index.lock").exists() else ""
 
     def _commit(self, entry: Entry, head: str) -> str:
         """A commit on top of `head`, made with an index of its own."""

@@ -87,6 +87,8 @@ def _apply(state: RunState, event: Event) -> RunState:
         case Kind.FAILED:
             return _failed(replace(state, claim=None), Step(body["step"]), body)
         case Kind.CANCEL:
+            if Step.RELEASE in state.results:
+                return state  # too late: the run may be in the log already
             return replace(state, cancelled=state.cancelled or body)
         case Kind.COMMITTED:
             return replace(state, committed=body)

@@ -48,7 +48,10 @@ class Storage:
     @classmethod
     def at(cls, folder: Path) -> Storage:
         """A store in a folder of this machine, made if need be."""
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StorageError(f"no store can be made in {folder}: {exc.strerror}") from exc
         return cls(folder.resolve().as_uri())
 
     def get(self, key: str) -> bytes | None:

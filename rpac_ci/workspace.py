@@ -71,7 +71,7 @@ class Workspace:
         ignore = folder / ".gitignore"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            if not ignore.exists():
+            if not ignore.exists() or not ignore.stat().st_size:  # a full disk leaves it empty
                 ignore.write_text("*\n")
         except OSError as exc:
             raise StorageError(
