@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import stdev
 from typing import Any
 
-from rpac_ci import experiments, output_comparisons, source_trees
+from rpac_ci import experiments, source_trees
 from rpac_ci import pipeline as pipelines
 from rpac_ci.canonical import Digest
 from rpac_ci.checks import pooled
@@ -19,7 +19,7 @@ from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
 from rpac_ci.equivalence import MIN_SEEDS, Sample, power, seeds_needed
 from rpac_ci.errors import HistoryError, RpacError
-from rpac_ci.experiment_model import EquivalenceRule, Rule
+from rpac_ci.experiment_model import Compare, EquivalenceRule, FileRule, Rule
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, differences, science
 from rpac_ci.quantities import count
 from rpac_ci.records import (
@@ -83,7 +83,7 @@ def _plan_experiment(
         workspace.git, file, allow_dirty=allow_dirty, cache=workspace.cache
     )
     definition = pipelines.define(file.experiment, source)
-    output_comparisons.check_readers(definition.verify)
+    _check_readers(definition)
     pipeline = compile_pipeline(definition, overrides=overrides)
     reference = _reference(workspace, target.experiment, definition)
     changed = {k: list(v) for k, v in differences(definition, pipeline).items() if k != "target"}
@@ -110,7 +110,7 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
     # a run that is no reference pins nothing: declared values hold for what its author declared
     succeeded = record.outcome.status is Status.SUCCEEDED
     definition = pipelines.pin(past, observed) if succeeded else past
-    output_comparisons.check_readers(past.verify)
+    _check_readers(past)
     source = _past_source(workspace, path, past)
     pipeline = compile_pipeline(definition, overrides=overrides, reproduces=path.run)
     remarks = []
@@ -178,6 +178,20 @@ def _power(name: str, rule: EquivalenceRule, reference: Reference, seeds: int) -
         f"{runs} against {len(values)} of the reference: {100 * chance:.0f} % chance of a clear "
         f"answer ({enough}; spread {spread:.3g}, margin {rule.margin:g})"
     )
+
+
+def _check_readers(definition: Definition) -> None:
+    """
+    Refuse rules whose files could not be read afterwards.
+
+    Raises:
+        CommandError: a package is missing, or the kind of file is not known.
+    """
+    rules = definition.verify
+    if any(isinstance(r, FileRule) and r.compare is not Compare.BYTES for r in rules.values()):
+        from rpac_ci import output_comparisons
+
+        output_comparisons.check_readers(rules)
 
 
 def _is_variant(reference: Reference, pipeline: Pipeline) -> bool:

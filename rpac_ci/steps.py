@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from rpac_ci import clouds, engines, environments, output_comparisons
+from rpac_ci import clouds, engines, environments
 from rpac_ci.errors import CloudError, SourceError, StorageError
 from rpac_ci.jobs import (
     METRICS_FILE,
@@ -306,6 +306,8 @@ class Steps:
         }
 
     def _comparisons(self, outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from rpac_ci import output_comparisons
+
         reference = Reference.model_validate(self._state.created["reference"])
         staged = self._state.results.get(Step.STAGE, {}).get("data", {})
         data = {name: item["sha256"] for name, item in staged.items()}

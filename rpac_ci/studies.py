@@ -1,14 +1,12 @@
 """
-Studies: one command, several runs: lists of values, repeats. Pure.
+Studies: many runs of one command -> one document. Pure.
 
-`nodes=1,2 args.trees=50,150 repeat=3` are twelve runs. Each is a run like any other; the study is
-one page over their records, judged together where they are repeats of the same science.
+Each is a run like any other; the study is one page over their records, judged together where they
+are repeats of the same science.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -18,14 +16,13 @@ from pydantic import Field
 
 from rpac_ci.canonical import readable_json
 from rpac_ci.checks import sample_of
-from rpac_ci.errors import CommandError, ExitCode
+from rpac_ci.errors import ExitCode
 from rpac_ci.experiment_model import EquivalenceRule, Model, Scalar
-from rpac_ci.pipeline import Definition, Pipeline, varies_by_seed
+from rpac_ci.pipeline import Pipeline, varies_by_seed
 from rpac_ci.records import MetricValue, RunRecord, SampleValue, Status, Verdict
+from rpac_ci.study_words import axes
 from rpac_ci.verdict import judge
 
-MAX_MEMBERS = 64
-_ONE_VALUE = ("time", "cost", "repeat")  # keys of which a list makes no sense
 # the first that a member has decides the whole
 _WORST = (
     ExitCode.NOT_REPRODUCED,
@@ -34,93 +31,6 @@ _WORST = (
     ExitCode.CANCELLED,
     ExitCode.INCONCLUSIVE,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axes:
-    """What is varied: key -> values as typed, and how often each combination is run."""
-
-    values: Mapping[str, Sequence[str]]
-    fixed: Sequence[str]  # words with one value
-    repeat: int
-
-    @property
-    def members(self) -> int:
-        """How many runs that makes."""
-        product = self.repeat
-        for values in self.values.values():
-            product *= len(values)
-        return product
-
-
-def axes(words: Sequence[str]) -> Axes | None:
-    """
-    The lists among the words of a command; None when there is none, so that it is one run.
-
-    A comma separates values; `\\,` is a comma inside one.
-
-    Raises:
-        CommandError: an empty or repeated value, a list where one value is wanted, too many runs.
-    """
-    values: dict[str, list[str]] = {}
-    fixed, repeat = [], None
-    for word in words:
-        key, _, text = word.partition("=")
-        parts = [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
-        if key == "repeat":
-            if repeat is not None or not re.fullmatch(r"[0-9]{1,4}", text) or int(text) < 1:
-                raise CommandError(f"repeat: got {text!r}, expected a count such as repeat=5")
-            repeat = int(text)
-        elif len(parts) == 1:
-            fixed.append(f"{key}={parts[0]}" if "=" in word else word)
-        else:
-            values[key] = _list(key, parts, known=values)
-    if not values and repeat is None:
-        return None
-    found = Axes(values=values, fixed=fixed, repeat=repeat or 1)
-    if found.members > MAX_MEMBERS:
-        raise CommandError(f"that makes {found.members} runs, at most {MAX_MEMBERS} in one study")
-    return found
-
-
-def _list(key: str, parts: list[str], known: Mapping[str, object]) -> list[str]:
-    if key in _ONE_VALUE:
-        raise CommandError(f"{key}: one value for the whole study, got a list")
-    if key in known:
-        raise CommandError(f"{key} is given twice")
-    if "" in parts or len(set(parts)) != len(parts):
-        raise CommandError(f"{key}: an empty value, or one that stands twice: {','.join(parts)!r}")
-    return parts
-
-
-def members(found: Axes, definition: Definition) -> list[tuple[str, ...]]:
-    """
-    The words of each run, in the order of the lists.
-
-    Repeats are the same run again; where results are judged over seeds, the seed counts up.
-
-    Raises:
-        CommandError: a comma may be part of a text.
-    """
-    for key in found.values:
-        family, _, name = key.partition(".")
-        arg = definition.args.get(name) if family == "args" else None
-        if arg and isinstance(arg.value, str) and "," in arg.value:
-            raise CommandError(
-                f"{key}: its declared value holds a comma, so is {','.join(found.values[key])!r} "
-                "one text or a list?",
-                hint="write '\\,' for a comma that belongs to the text",
-            )
-    count_up = found.repeat > 1 and varies_by_seed(definition) and "seed" not in found.values
-    words = []
-    for values in itertools.product(*found.values.values()):
-        own = [f"{key}={value}" for key, value in zip(found.values, values, strict=True)]
-        for n in range(found.repeat):
-            seed = (
-                [f"seed={definition.seed + n}"] if count_up and definition.seed is not None else []
-            )
-            words.append((*found.fixed, *own, *seed))
-    return words
 
 
 # --- the document -------------------------------------------------------------------------------
@@ -321,13 +231,6 @@ def _spreads(records: Iterable[RunRecord]) -> dict[str, Spread]:
         )
         for name, found in sorted(values.items())
     }  # fmt: skip
-
-
-def changes_of(words: Sequence[str], found: Axes) -> dict[str, str]:
-    """Of a member's words those that tell it from the others."""
-    keys = {*found.values, "seed"}
-    pairs = (word.partition("=")[::2] for word in words)
-    return {key: value for key, value in pairs if key in keys}
 
 
 def numeric(value: Scalar | str) -> float | None:

@@ -28,7 +28,8 @@ from rpac_ci.quantities import count
 from rpac_ci.records import RunRecord
 from rpac_ci.reproduction_log import REPORTS, Entry, ReproductionLog
 from rpac_ci.run import new_run_id
-from rpac_ci.studies import Axes, Planned, StudyRecord, build, changes_of, members
+from rpac_ci.studies import Planned, StudyRecord, build
+from rpac_ci.study_words import Axes, changes_of, members
 from rpac_ci.workspace import Workspace
 
 _POLL_S = 0.2

@@ -13,7 +13,8 @@ from rpac_ci.errors import CommandError
 from rpac_ci.formats.study import figures, page
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import Reference, RunRecord
-from rpac_ci.studies import Planned, StudyRecord, axes, build, changes_of, members, numeric
+from rpac_ci.studies import Planned, StudyRecord, build, numeric
+from rpac_ci.study_words import axes, changes_of, members
 from rpac_ci.verdict import judge
 from tests.unit.builders import accepted, definition, finished, nothing, pipeline
 
