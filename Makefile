@@ -4,8 +4,10 @@ BIN := .venv/bin
 TESTS ?= tests
 T ?=
 E ?= eddy-census
+COVERAGE ?=
+COVER := --cov=rpac_ci --cov-report=term:skip-covered --cov-fail-under=90
 
-.PHONY: help demo test test-fast dev lint reformat schemas bench plan package check-readme clean
+.PHONY: help demo test test-fast test-experiments dev lint reformat schemas bench plan package check-readme clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -15,7 +17,14 @@ demo: .venv/.installed  ## reproduce a real experiment on this machine and commi
 	$(BIN)/rpac reproduce eddy-census
 
 test: .venv/.dev  ## the whole suite; what needs the package index or a real cluster included
-	$(BIN)/python -m pytest -n 2 $(TESTS) $(if $(T),-k "$(T)")
+	$(BIN)/python -m pytest -n 2 $(TESTS) $(if $(T),-k "$(T)") $(if $(COVERAGE),$(COVER))
+
+test-experiments: .venv/.dev  ## the experiments' own tests, each in the environment of its lock
+	@for folder in experiments/*/tests; do \
+		echo "$$folder"; \
+		(cd "$$folder/.." && $(CURDIR)/$(BIN)/uv run --quiet --no-project --python $(PYTHON) \
+			--with-requirements requirements.lock --with pytest python -m pytest -q tests) || exit 1; \
+	done
 
 test-fast: .venv/.dev  ## the part that takes less than two minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(TESTS) $(if $(T),-k "$(T)")
