@@ -17,7 +17,6 @@ from rpac_ci.events import EventLog, Kind
 from rpac_ci.formats.markdown import TIMELINE, report
 from rpac_ci.formats.timeline import timeline
 from rpac_ci.jobs import Keys, content_key
-from rpac_ci.log_entries import MAX_RUN_BYTES
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count
 from rpac_ci.recording import build
@@ -27,6 +26,7 @@ from rpac_ci.run import fold
 from rpac_ci.verdict import judge
 from rpac_ci.workspace import Workspace
 
+ROOM_BYTES = 128 * 1024  # of a run in git; figures get what the documents leave of it
 MAX_FOREIGN_SOURCE = 2**20
 _FIGURES = (".png", ".svg", ".jpg", ".jpeg")
 
@@ -84,11 +84,11 @@ def _entry(
     }
     if pipeline.source.dirty:
         diff = workspace.storage.get(Keys(record.run).diff) or b""
-        if len(diff) <= MAX_RUN_BYTES // 2:
+        if len(diff) <= ROOM_BYTES // 2:
             files["dirty.diff"] = diff
     candidates = _figure_names(record)
     longest = len(report(record, pipeline, figures=sorted(candidates)).encode())
-    room = MAX_RUN_BYTES - longest - sum(map(len, files.values()))
+    room = ROOM_BYTES - longest - sum(map(len, files.values()))
     figures = _figures(workspace, record, candidates, room=room)
     files |= figures
     files["report.md"] = report(record, pipeline, figures=sorted(figures)).encode()

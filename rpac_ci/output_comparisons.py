@@ -27,7 +27,7 @@ from rpac_ci.storage import Storage
 
 LIMIT_S = 3600.0
 MAX_BYTES = 16 * 2**30  # of one file
-MAX_RUNS = 10  # of an accepted set, the newest
+MAX_RUNS, MAX_PAIRS = 10, 100  # of an accepted set the newest; comparisons in one record
 PACKAGES = "pip install 'rpac-ci[compare]'"
 
 
@@ -87,7 +87,8 @@ def pairs(
             continue
         if rule.compare is Compare.BYTES:  # to be able to say that only the bytes differ
             rule = FileRule(compare=Compare.CONTENT)
-        for name, expected in _expected(path, rule, reference, data):
+        newest = min(MAX_RUNS, max(1, MAX_PAIRS // len(outputs)))
+        for name, expected in _expected(path, rule, reference, data)[-newest:]:
             if expected != observed:
                 yield Pair(
                     path=path, reference=name, expected=expected, observed=observed, rule=rule
@@ -99,7 +100,7 @@ def _expected(
 ) -> list[tuple[str, str]]:
     if rule.expect and reference.kind is not ReferenceKind.RUN:
         return [(rule.expect, data[rule.expect.removeprefix("data.")])]
-    return [(r.run, r.outputs[path]) for r in reference.runs[-MAX_RUNS:] if path in r.outputs]
+    return [(r.run, r.outputs[path]) for r in reference.runs if path in r.outputs]
 
 
 def compare(

@@ -13,7 +13,7 @@ from typing import Any
 
 from rpac_ci import experiments, source_trees
 from rpac_ci import pipeline as pipelines
-from rpac_ci.canonical import Digest
+from rpac_ci.canonical import Digest, canonical_json
 from rpac_ci.checks import pooled
 from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
@@ -25,6 +25,7 @@ from rpac_ci.quantities import count
 from rpac_ci.records import (
     Reference,
     ReferenceKind,
+    ReferenceRun,
     RunRecord,
     Status,
     as_reference,
@@ -35,6 +36,7 @@ from rpac_ci.verdict import is_variant
 from rpac_ci.workspace import Workspace
 
 FEW = 3  # reference runs whose packages are kept one by one
+MAX_ACCEPTED, MAX_REFERENCE_BYTES = 30, 48 * 1024
 MAX_EARLIER = 200  # runs that are searched for the first result
 
 
@@ -203,9 +205,12 @@ def _is_variant(reference: Reference, pipeline: Pipeline) -> bool:
 def _reference(workspace: Workspace, experiment: str, definition: Definition) -> Reference:
     """Declared values, else the accepted runs, else none; never silently the last run."""
     history = ReproductionLog(workspace.git)
-    paths = history.accepted(experiment)
+    paths = history.accepted(experiment)[-MAX_ACCEPTED:]
     few = len(paths) <= FEW
-    accepted = [as_reference(read_record(history, path), packages=few) for path in paths]
+    records = zip(paths, history.records(paths), strict=True)
+    accepted = _newest(
+        [as_reference(parse_record(raw, path.run), packages=few) for path, raw in records]
+    )
     changed = _rules_changed(history, experiment, definition)
     if any(rule.declares for rule in definition.verify.values()):
         own = science(definition).digest
@@ -214,6 +219,14 @@ def _reference(workspace: Workspace, experiment: str, definition: Definition) ->
     if accepted:
         return Reference(kind=ReferenceKind.ACCEPTED, runs=accepted, rules_changed=changed)
     return Reference(kind=ReferenceKind.NONE)
+
+
+def _newest(runs: list[ReferenceRun]) -> list[ReferenceRun]:
+    """The newest runs that together are small enough to be kept in each record."""
+    sizes = [len(canonical_json(run.to_json())) for run in runs]
+    while len(runs) > 1 and sum(sizes[-len(runs) :]) > MAX_REFERENCE_BYTES:
+        runs = runs[1:]
+    return runs
 
 
 def _rules_changed(history: ReproductionLog, experiment: str, definition: Definition) -> list[str]:

@@ -17,9 +17,10 @@ import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from rpac_ci import processes
 from rpac_ci.errors import SourceError
@@ -86,11 +87,13 @@ class ContentCache:
             raise SourceError(f"the cache {self.root} cannot be written: {exc.strerror}") from exc
         incoming = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
+            # hashing and writing side by side: each takes about as long as the other
+            with os.fdopen(handle, "wb", buffering=0) as file, ThreadPoolExecutor(1) as hashing:
                 for chunk in chunks:
-                    hasher.update(chunk)
+                    hashed = hashing.submit(hasher.update, chunk)
                     size += len(chunk)
-                    file.write(chunk)
+                    _write(file, chunk)
+                    hashed.result()
             found = hasher.hexdigest()
             if expected and found != expected:
                 raise SourceError(
@@ -127,6 +130,13 @@ class ContentCache:
 
     def _note_path(self, key: str) -> Path:
         return self.root / "content" / "notes" / hashlib.sha256(key.encode()).hexdigest()
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    """All of the data: an unbuffered file may take a part only."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def fetch(

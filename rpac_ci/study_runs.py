@@ -6,8 +6,8 @@ page at the end. A study that is interrupted is taken to its end by `rpac advanc
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -126,16 +126,15 @@ def drive(workspace: Workspace, study: str, notify: Notify) -> None:
         with committing:
             told.over(run, conclude(workspace, run).verdict.outcome)
 
-    with ThreadPoolExecutor(max_workers=max(1, len(mine))) as pool:
-        futures = {pool.submit(member, run): run for run in mine}
-        try:
-            _wait(futures)
-        except KeyboardInterrupt:
-            for run in mine:
-                if workspace.storage.head(Keys(run).open) is not None:
-                    drivers[run].cancel("interrupted (Ctrl-C)")
-            _wait(futures)
-            raise
+    futures = {_apart(member, run): run for run in mine}
+    try:
+        _wait(futures)
+    except KeyboardInterrupt:
+        for run in mine:
+            if workspace.storage.head(Keys(run).open) is not None:
+                drivers[run].cancel("interrupted (Ctrl-C)")
+        _wait(futures)
+        raise
     for future, run in futures.items():
         error = future.exception()
         if isinstance(error, RpacError):  # it stays open; the others have gone on
@@ -144,7 +143,23 @@ def drive(workspace: Workspace, study: str, notify: Notify) -> None:
             raise error
 
 
-def _wait(futures: dict[Future[None], str]) -> None:
+def _apart(work: Callable[[str], None], run: str) -> Future[None]:
+    """Work in a thread that does not hold up the end of the program, as those of a pool would."""
+    future: Future[None] = Future()
+
+    def target() -> None:
+        try:
+            work(run)
+        except BaseException as exc:  # noqa: BLE001 - told by whoever waits
+            future.set_exception(exc)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=target, daemon=True, name=f"run {run}").start()
+    return future
+
+
+def _wait(futures: Iterable[Future[None]]) -> None:
     """Wait in short turns: a signal is heard between them."""
     while wait(futures, timeout=_POLL_S).not_done:
         continue

@@ -251,7 +251,7 @@ def study(
         tell(Progress(run="", step="plan", status="note", detail=remark))
     name = study_runs.start(workspace, planned, request=request, commit=commit)
     with contextlib.suppress(KeyboardInterrupt):
-        study_runs.drive(workspace, name, tell)
+        study_runs.drive(workspace, name, tell)  # a second interrupt leaves runs open
     if name not in study_runs.finished(workspace):
         raise StorageError(
             f"some runs of the study {name} are still open", hint="go on with: rpac advance --all"

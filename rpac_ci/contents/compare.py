@@ -26,11 +26,12 @@ def compare_files(reference: Path, observed: Path, wanted: Wanted, *, name: str)
         name: the output's name, whose suffix says the format; the paths' own names do not count.
 
     Returns:
-        `identical` when the bytes are the same, whatever the format; what cannot be read in full,
-        by this library or at all, is `not compared` with the reason.
+        `identical` when the bytes are the same, whatever the format (where NaN is equal to nothing,
+        the content is read all the same); what cannot be read in full, by this library or at all,
+        is `not compared` with the reason.
     """
     try:
-        if _same_bytes(reference, observed):
+        if wanted.equal_nan and _same_bytes(reference, observed):
             return Finding(agreement=IDENTICAL)
         kind = kind_of(name)
         if kind is None:

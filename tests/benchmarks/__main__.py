@@ -52,7 +52,23 @@ def show(what: str, ours: list[float], bare: list[float]) -> None:
     print(f"{what:<44} {spread(ours):<28} {spread(bare):<28} {ratio:6.2f} {more:+7.3f} s")
 
 
+def machine() -> str:
+    """What was measured on, and when."""
+    from rpac_ci.node.facts import collect
+
+    facts = collect()
+    memory = f"{facts['memory_total_mib'] / 1024:.0f} GiB"
+    python = ".".join(map(str, sys.version_info[:3]))
+    return (
+        f"{facts['cpu']}, {facts['cpus_online']} cores, {memory}; {facts['kernel']}; "
+        f"Python {python}; {time.strftime('%Y-%m-%d', time.gmtime())}; "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
+
+
 def main() -> None:
+    print(machine())
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: bytecode is there
     print(f"{'':<44} {'rpac':<28} {'bare':<28} {'ratio':>6} {'more':>9}")
     start = timed(lambda: run(*RPAC, "--help"))
     show("rpac --help, python -c pass", start, timed(lambda: run(sys.executable, "-c", "pass")))
@@ -74,9 +90,11 @@ def main() -> None:
             timed(lambda: run(sys.executable, "main.py", name, cwd=experiment)),
         )
         stage(folder)
-    from tests.benchmarks import history  # which needs the functions above
+        from tests.benchmarks import contents, dask, history  # which need the functions above
 
+        dask.main(repository)
     history.main()
+    contents.main()
 
 
 def stage(folder: Path) -> None:
@@ -85,7 +103,7 @@ def stage(folder: Path) -> None:
 
     data = folder / "data.bin"
     with data.open("wb") as file:
-        for _ in range(256):
+        for _ in range(1024):
             file.write(os.urandom(1 << 20))
 
     def cold() -> None:
@@ -94,7 +112,7 @@ def stage(folder: Path) -> None:
 
     warm = ContentCache(folder / "warm")
     bare = timed(lambda: run("sha256sum", str(data)), 5)
-    show("staging 256 MiB, sha256sum", timed(cold, 5), bare)
+    show("staging 1 GiB, sha256sum", timed(cold, 5), bare)
     again = timed(lambda: fetch("file:data.bin", folder=folder, cache=warm), 5)
     show("staging it a second time, sha256sum", again, bare)
 

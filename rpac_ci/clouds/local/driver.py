@@ -158,13 +158,17 @@ class LocalCloud:
         return found
 
     def _promised(self, spec: JobSpec) -> int:
-        """Memory (MiB) that other runs were given; whether they use it already or not."""
-        promised = 0
+        """Memory (MiB) that other runs were given and do not use yet: what they use is not free."""
+        promised: dict[str, int] = {}
         for path in self._scratch.glob(f"*/{_MEMORY}"):
             if path.parent != self._folder(spec, 0).parent:
                 with contextlib.suppress(OSError, ValueError):
-                    promised += int(path.read_text())
-        return promised
+                    promised[path.parent.name] = int(path.read_text())
+        for process, _, where in self._ours() if promised else ():
+            if where in promised:
+                with contextlib.suppress(psutil.Error):
+                    promised[where] -= process.memory_info().rss >> 20
+        return sum(max(0, rest) for rest in promised.values())
 
     def discard(self, leftover: Leftover) -> None:
         """Kill the process, or remove the folder."""
