@@ -120,7 +120,7 @@ def find_logged(workspace: Workspace, run: str) -> str:
     """The run of this store that an id or a part of it means."""
     name = run.rpartition("@")[2]
     stored = {key.split("/")[0] for key in workspace.storage.names("runs/")}
-    found = sorted(n for n in stored if n == name or n.startswith(name) or n.endswith(name))
+    found = sorted(n for n in stored if name and (n.startswith(name) or n.endswith(name)))
     if len(found) != 1:
         what = "means several runs" if found else "has no logs in this repository's store"
         raise RunNotFoundError(f"{run!r} {what}", hint="rpac history lists the runs")

@@ -46,8 +46,23 @@ def read_pipeline(workspace: Workspace, run: str) -> Pipeline:
 
 
 def load_pipeline(data: bytes) -> Pipeline:
-    """A pipeline from its canonical bytes."""
-    return Pipeline.model_validate(yaml_io.loads(data, file="pipeline.yaml").value)
+    """
+    A pipeline from its canonical bytes.
+
+    Raises:
+        HistoryError: it does not fit the schema, for instance since a newer rpac wrote it.
+    """
+    from pydantic import ValidationError
+
+    value = yaml_io.loads(data, file="pipeline.yaml").value
+    try:
+        return Pipeline.model_validate(value)
+    except ValidationError as exc:
+        schema = value.get("schema") if isinstance(value, dict) else None
+        raise HistoryError(
+            f"the pipeline (schema {schema}) cannot be read: {exc.errors()[0]['msg']}",
+            hint="a newer version of rpac may have written it",
+        ) from exc
 
 
 class RunDriver:

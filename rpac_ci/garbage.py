@@ -48,7 +48,7 @@ class Kept:
 def find(workspace: Workspace) -> tuple[list[Garbage], list[Kept]]:
     """What may go, and what is kept although nothing names it."""
     storage = workspace.storage
-    now = storage.now("clock")
+    now = _now(storage)
     everything = [e for family in ("control/", "runs/", "content/") for e in storage.list(family)]
     # read after the listing: a run's marker is there before anything else of it
     still_open = set(storage.names("open/"))
@@ -76,13 +76,20 @@ def find(workspace: Workspace) -> tuple[list[Garbage], list[Kept]]:
     return garbage, [Kept(run=run, size=size) for run, size in sorted(kept.items())]
 
 
+def _now(storage: Storage) -> datetime:
+    """The store's time, without leaving anything behind."""
+    now = storage.now("clock")
+    storage.delete("clock")
+    return now
+
+
 def remove(workspace: Workspace, garbage: Sequence[Garbage]) -> int:
     """Remove objects; returns how many bytes that freed."""
     storage, freed = workspace.storage, 0
     for item in garbage:
         if item.why is Why.SOURCE:  # a run that is just starting may have put it there again
             entry = storage.head(item.key)
-            if entry is None or storage.now("clock") - entry.modified <= YOUNG:
+            if entry is None or _now(storage) - entry.modified <= YOUNG:
                 continue
         storage.delete(item.key)
         freed += item.size

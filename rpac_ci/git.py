@@ -85,8 +85,11 @@ class Git:
         try:
             return cls(Path(git.text("rev-parse", "--show-toplevel")))
         except HistoryError as exc:
+            if start.is_dir() and not isinstance(exc, GitError):
+                raise  # git is not installed, or does not answer
+            why = f": {exc.message}" if start.is_dir() else ""  # bare, say, or of another user
             raise HistoryError(
-                f"{start} is not in a git repository",
+                f"{start} is not in a git repository{why}",
                 hint="runs are kept in git: start one with 'git init' and commit the experiment",
             ) from exc
 

@@ -14,7 +14,8 @@ from typing import Any
 MAX_METRICS = 100  # each has a line in record and report; more belong into a file
 MAX_BYTES = 2**20
 MAX_NAME = 128
-MAX_SAMPLED = 2000  # values of all samples together
+MAX_SAMPLED = 500  # values of all samples together
+_SAMPLE = "a sample: finite values and, if any, as many whole seeds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def parse_metrics(data: bytes | None) -> Metrics:
         if not name.isprintable() or len(name) > MAX_NAME:
             problems.append(f"{name[:40]!a} is not a name")
         elif metric is None:
-            problems.append(f"{name!r} is not a finite number")
+            sampled = isinstance(item, dict) and "values" in item
+            problems.append(f"{name!r} is not {_SAMPLE if sampled else 'a finite number'}")
         else:
             values[name] = metric
             if sample:

@@ -269,6 +269,8 @@ class ReproductionLog:
         Raises:
             RunNotFoundError: none, or several.
         """
+        if not run:
+            raise RunNotFoundError("there is no run '' in the log", hint="rpac history lists them")
         like = (
             p for p in self.newest_first(experiment) if p.run.startswith(run) or p.run.endswith(run)
         )
@@ -343,6 +345,8 @@ class ReproductionLog:
             try:
                 return advance(writer.run, LOG_REF, self._commit_of(entry, tip, there))
             except GitError as exc:
+                if "'refs/heads/rpac' exists" in exc.err:
+                    exc.hint = "the log needs that name: git branch -m rpac <another name>"
                 writer.after(exc)  # another writer was first: look again
 
     def _names(self, tip: str, folder: str) -> set[str]:
@@ -399,6 +403,8 @@ class ReproductionLog:
         """
         branch = self._git.maybe("symbolic-ref", "--quiet", "HEAD")
         paths = [f"{entry.folder}/{name}" for name in sorted(entry.files)]
+        if branch == LOG_REF:  # it has the code too
+            paths += [f"{entry.folder}/source/{name}" for name in sorted(entry.source)]
         patience = time.monotonic() + _PATIENCE_S  # with another rpac that has the index just now
         while True:
             head = self._git.resolve("HEAD")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import posixpath
+import re
 import tarfile
 import threading
 import time
@@ -279,7 +280,7 @@ class Steps:
             entry = self._storage.head(key)
             if entry is None or entry.size != output["size"]:
                 raise CloudError(f"the output {output['path']} is not in the store as reported")
-            if output["path"] == METRICS_FILE:
+            if output["path"] == METRICS_FILE and not output.get("folder"):
                 metrics_bytes = self._storage.get(key) or b""
                 if hashlib.sha256(metrics_bytes).hexdigest() != output["sha256"]:
                     raise CloudError("metrics.json in the store is not what the node reported")
@@ -345,7 +346,7 @@ class Steps:
         """The end of the command's log, or of what the nodes said when it never started."""
         own = [read_log(self._workspace, self._run, 0, r) for r in ("command", "scheduler")]
         text = next(filter(None, [*own, *node_logs]), "")
-        return "\n".join(text[-TAIL_BYTES:].splitlines()[-TAIL_LINES:])
+        return "\n".join(_shown(text[-TAIL_BYTES:]).splitlines()[-TAIL_LINES:])
 
     def _release(self) -> dict[str, Any]:
         released = self._cloud.release(self.spec())
@@ -363,6 +364,15 @@ def _check_published(content: Content, ref: DataRef) -> None:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
         raise SourceError(f"{ref.uri} has {algorithm} {found}, expected {expected}")
+
+
+_ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-_])")
+
+
+def _shown(text: str) -> str:
+    """Text of a command as a terminal and a report may show it: no colours, no control."""
+    plain = _ESCAPES.sub("", text)
+    return "".join(c for c in plain if c.isprintable() or c in "\n\r\t")
 
 
 def read_log(workspace: Workspace, run: str, index: int, role: str, *, start: int = 0) -> str:

@@ -208,10 +208,14 @@ class Storage:
 
 
 def _open(url: str) -> ObjectStore:
-    from obstore.store import from_url
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    from obstore.store import LocalStore, from_url
 
     try:
-        options: dict[str, Any] = {"mkdir": True} if url.startswith("file:") else {}
-        return from_url(url, **options)
+        if url.startswith("file:"):  # from_url refuses a line break in the path
+            return LocalStore(url2pathname(urlsplit(url).path), mkdir=True)
+        return from_url(url)
     except Exception as exc:
         raise StorageError(f"the store {url!r} cannot be opened: {exc}") from exc

@@ -227,7 +227,7 @@ def find(git: Git, name: str) -> tuple[str, str] | None:
         listed = git.text("ls-tree", "-d", "--name-only", tip, *folders) if folders else ""
         for folder in listed.splitlines():
             study = folder.rpartition("/")[2]
-            if study.startswith(name) or study.endswith(name):
+            if name and (study.startswith(name) or study.endswith(name)):
                 found.setdefault(study, (ref, folder))
     return found.get(name) or (next(iter(found.values())) if len(found) == 1 else None)
 

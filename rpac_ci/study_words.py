@@ -51,7 +51,7 @@ def axes(words: Sequence[str]) -> Axes | None:
         parts = [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
         if key == "repeat":
             if repeat is not None or not re.fullmatch(r"[0-9]{1,4}", text) or int(text) < 1:
-                raise CommandError(f"repeat: got {text!r}, expected a count such as repeat=5")
+                raise CommandError(f"repeat: got {text[:80]!r}, expected a count such as repeat=5")
             repeat = int(text)
         elif len(parts) == 1:
             fixed.append(f"{key}={parts[0]}" if "=" in word else word)
@@ -71,7 +71,8 @@ def _list(key: str, parts: list[str], known: Mapping[str, object]) -> list[str]:
     if key in known:
         raise CommandError(f"{key} is given twice")
     if "" in parts or len(set(parts)) != len(parts):
-        raise CommandError(f"{key}: an empty value, or one that stands twice: {','.join(parts)!r}")
+        given = ",".join(parts)[:80]
+        raise CommandError(f"{key}: an empty value, or one that stands twice: {given!r}")
     return parts
 
 

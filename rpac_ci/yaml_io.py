@@ -65,8 +65,9 @@ def load(path: Path, *, shown_as: str = "") -> Document:
     name = shown_as or str(path)
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could be read for ever
-            raise _error(name, (1, 1), "not a file", "a file with YAML")
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            # a pipe or a device could be read for ever
+            raise _error(name, (1, 1), "not a regular file", "a file with YAML")
         if status.st_size > MAX_BYTES:
             raise _too_large(name, status.st_size)
         data = path.read_bytes()

@@ -96,7 +96,14 @@ class NodeFolders:
         """
         declared: list[dict[str, Any]] = []
         extra: list[str] = []
-        for path, named in self._found(self.outputs):
+        if self.outputs.is_symlink() or not self.outputs.is_dir():
+            return declared, extra  # the command has put something else in its place
+        try:
+            found = list(self._found(self.outputs))
+        except (OSError, RecursionError) as exc:
+            reason = getattr(exc, "strerror", None) or "folders in folders, too many to look into"
+            raise SourceError(reason) from exc
+        for path, named in found:
             name = path.relative_to(self.outputs).as_posix()
             if not named or not name.isprintable():
                 extra.append(ascii(name)[1:-1])

@@ -153,6 +153,15 @@ def stalled(server: Server, data: bytes) -> Page:
     return page
 
 
+def silent(server: Server) -> Page:
+    """Takes the question and says nothing for as long as the server lives."""
+
+    def page(_: BaseHTTPRequestHandler) -> None:
+        server.closing.wait()
+
+    return page
+
+
 def chunked(data: bytes, *, complete: bool) -> Page:
     """Sends pieces without saying how long it will be; hangs up before the end if told so."""
 

@@ -301,8 +301,11 @@ def _remove(folder: Path) -> None:
             function(path)
 
     if folder.exists():
-        shutil.rmtree(folder, onerror=open_up)
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            shutil.rmtree(folder, onerror=open_up)
+            shutil.rmtree(folder, ignore_errors=True)
+        except RecursionError:  # of folders in folders; rm goes to any depth
+            subprocess.run(["rm", "-rf", "--", str(folder)], check=False, capture_output=True)
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
