@@ -126,16 +126,23 @@ def drive(workspace: Workspace, study: str, notify: Notify) -> None:
         with committing:
             told.over(run, conclude(workspace, run).verdict.outcome)
 
-    futures = {_apart(member, run): run for run in mine}
+    futures: dict[str, Future[None]] = {}
+
+    def follow() -> None:
+        for run in mine:
+            if run not in futures:
+                futures[run] = _apart(member, run)
+        _wait(futures.values())
+
     try:
-        _wait(futures)
+        follow()
     except KeyboardInterrupt:
         for run in mine:
             if workspace.storage.head(Keys(run).open) is not None:
                 drivers[run].cancel("interrupted (Ctrl-C)")
-        _wait(futures)
+        follow()  # those that had not begun must be released and recorded, too
         raise
-    for future, run in futures.items():
+    for run, future in futures.items():
         error = future.exception()
         if isinstance(error, RpacError):  # it stays open; the others have gone on
             told.over(run, f"still open: {error.message}")

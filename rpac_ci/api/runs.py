@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -249,7 +249,8 @@ def study(
     tell = notify or (lambda _: None)
     for remark in planned.remarks:
         tell(Progress(run="", step="plan", status="note", detail=remark))
-    name = study_runs.start(workspace, planned, request=request, commit=commit)
+    with _resumable():
+        name = study_runs.start(workspace, planned, request=request, commit=commit)
     with contextlib.suppress(KeyboardInterrupt):
         study_runs.drive(workspace, name, tell)  # a second interrupt leaves runs open
     if name not in study_runs.finished(workspace):
@@ -257,6 +258,18 @@ def study(
             f"some runs of the study {name} are still open", hint="go on with: rpac advance --all"
         )
     return study_runs.conclude_study(workspace, name)
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """An interrupt while runs are being made says how to go on with those that there are."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CancelledError(
+            "interrupted while the runs of the study were made",
+            hint="take those that there are to their end with: rpac advance --all",
+        ) from None
 
 
 def _drive_attached(driver: RunDriver) -> None:
