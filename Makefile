@@ -7,7 +7,7 @@ E ?= eddy-census
 COVERAGE ?=
 COVER := --cov=rpac_ci --cov-report=term:skip-covered --cov-fail-under=90
 
-.PHONY: help demo test test-fast test-experiments dev lint reformat schemas bench plan package check-readme clean
+.PHONY: help demo test test-fast test-experiments dev lint reformat schemas bench nightly plan package check-readme clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -48,6 +48,9 @@ schemas: .venv/.dev  ## write the JSON Schemas from the models
 bench: .venv/.dev  ## print ratios against the bare tools
 	$(BIN)/python -m tests.benchmarks
 
+nightly: .venv/.nightly  ## change the decisions in small ways: does a test notice? (ten minutes)
+	$(BIN)/python -m tests.mutation
+
 plan: .venv/.installed  ## show what `rpac reproduce $(E)` would do
 	$(BIN)/rpac plan $(E)
 
@@ -58,7 +61,7 @@ package: .venv/.dev  ## build the wheel and the source archive
 	$(BIN)/uv build --quiet
 
 clean:  ## remove the environment and what builds left; runs and reports stay
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv dist build mutants .pytest_cache .mypy_cache .ruff_cache
 
 # uv installs in seconds; where it cannot reach the index that pip is configured for, pip does it
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(BIN)/python -m pip install --quiet $(1)
@@ -75,5 +78,9 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(BIN)/py
 .venv/.dev: pyproject.toml | .venv/bin/uv
 	$(call INSTALL,--editable ".[test$(,)lint]")
 	@touch $@ .venv/.installed
+
+.venv/.nightly: .venv/.dev
+	$(call INSTALL,--editable ".[test$(,)lint$(,)nightly]")
+	@touch $@
 
 , := ,

@@ -8,6 +8,7 @@ name of the cloud nothing at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -192,8 +193,8 @@ def largest_difference(checks: Sequence[Check]) -> float | None:
 
 def _relative(check: Check) -> float:
     if check.difference is None or not isinstance(check.expected, (int, float)):
-        return float("inf")
-    return abs(check.difference / check.expected) if check.expected else float("inf")
+        return math.inf
+    return abs(check.difference / check.expected) if check.expected else math.inf
 
 
 def _names(changes: Sequence[Change]) -> str:

@@ -181,7 +181,7 @@ def _check_equivalence(
         problems = [
             p for unit in sorted(filter(None, units)) if (p := _other_unit(unit, check.unit))
         ]
-        checks[name] = _with(check, note="".join(problems[:1]))
+        checks[name] = _with(check, note=problems[0] if problems else "")
         if not problems:
             mine = sample_of(name, record.outcome.samples, observed, record.identity.seed)
             samples[name] = (_reference_sample(name, rule, record.reference, peers), mine)

@@ -110,8 +110,7 @@ def _paired(reference: Sample, observed: Sample, *, margin: float, alpha: float)
     if reference.seeds is None or observed.seeds is None:
         note = "pairs need seeds, and the values do not name theirs"
         return Tost(answer=Answer.UNDECIDED, note=note)
-    left = dict(zip(reference.seeds, reference.values, strict=True))
-    right = dict(zip(observed.seeds, observed.values, strict=True))
+    left, right = dict(reference.pairs()), dict(observed.pairs())
     common = sorted(left.keys() & right.keys())
     seeds = (len(common), len(common))
     if not common:

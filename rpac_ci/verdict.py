@@ -115,7 +115,7 @@ def _with_one_reference(
         good = sum(check.agreement in GOOD for check in checks if check.required)
         return good, candidate.reference.runs[0].run
 
-    return candidates[0] if len(candidates) == 1 else max(candidates, key=agreement, default=record)
+    return max(candidates, key=agreement, default=record)
 
 
 def _doubted(
@@ -138,9 +138,8 @@ def _decide(
     bad = [check for check in required if check.agreement in BAD]
     missing = [check for check in bad if check.agreement is Agreement.MISSING]
     silent = [c for c in required if c.agreement in (Agreement.NOT_COMPARED, Agreement.EXTRA)]
-    compared = [check for check in required if check.kind != "output"]
     if variant:
-        return _decide_variant(missing or silent, compared or checks)
+        return _decide_variant(missing or silent, required or checks)
     if missing:
         return "not reproduced", ExitCode.NOT_REPRODUCED, f"{_names(missing)}: missing"
     if reference.kind is ReferenceKind.NONE:
@@ -151,9 +150,9 @@ def _decide(
         return "not reproduced", ExitCode.NOT_REPRODUCED, f"{_names(bad)}: {bad[0].agreement}"
     if silent:
         return *_INCONCLUSIVE, f"{_names(silent)}: {silent[0].note or 'nothing to compare with'}"
-    if not compared:
+    if not required:
         return _decide_without_rules(checks)
-    return _reproduced(compared)
+    return _reproduced(required)
 
 
 def _decide_variant(
@@ -168,14 +167,13 @@ def _decide_variant(
 
 def _decide_without_rules(checks: Sequence[Check]) -> tuple[str, ExitCode, str]:
     """No rule says how much may differ, so only equality of everything is an answer."""
-    compared = [check for check in checks if check.kind != "output"]
-    if not compared:
+    if not checks:
         return *_INCONCLUSIVE, "nothing was compared"
-    differing = [check for check in compared if check.agreement not in IDENTICAL]
+    differing = [check for check in checks if check.agreement not in IDENTICAL]
     if differing:
         reason = f"{_names(differing)}: differs, and no rule under verify says how much may differ"
         return *_INCONCLUSIVE, reason
-    return _reproduced(compared)
+    return _reproduced(checks)
 
 
 def _reproduced(compared: Sequence[Check]) -> tuple[str, ExitCode, str]:

@@ -54,8 +54,8 @@ def git(root: Path, *argv: str) -> str:
 @pytest.fixture(autouse=True, scope="session")
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
     """
-    No user's git settings or cache (a given RPAC_TEST_CACHE is kept between sessions), and Ctrl-C is
-    heard by what tests start, also where they run in the background, which ignores it.
+    No user's git settings or cache (a given RPAC_TEST_CACHE is kept between sessions), and Ctrl-C
+    is heard by what tests start, also where they run in the background, which ignores it.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     home = tmp_path_factory.mktemp("home")
