@@ -68,6 +68,8 @@ class Faults:
 def start(root: Path, *words: str, faults: Faults | None = None) -> subprocess.Popen[str]:
     """Start `rpac …` with faults in a repository, as a process group of its own."""
     environment = {**os.environ, **(faults.environment() if faults else {})}
+    if faults and faults.file_bytes:  # what measures coverage writes files, too
+        environment = {k: v for k, v in environment.items() if not k.startswith("COVERAGE_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "rpac_ci", *words],
         cwd=root, env=environment, text=True, start_new_session=True,
