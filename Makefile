@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TESTS ?= tests
 T ?=
+N ?= 3
 E ?= eddy-census
 COVERAGE ?=
 COVER := --cov=rpac_ci --cov-report=term:skip-covered --cov-fail-under=90
@@ -17,7 +18,7 @@ demo: .venv/.installed  ## reproduce a real experiment on this machine and commi
 	$(BIN)/rpac reproduce eddy-census
 
 test: .venv/.dev  ## the whole suite; what needs the package index or a real cluster included
-	$(BIN)/python -m pytest -n 2 $(TESTS) $(if $(T),-k "$(T)") $(if $(COVERAGE),$(COVER))
+	$(BIN)/python -m pytest -n $(N) $(TESTS) $(if $(T),-k "$(T)") $(if $(COVERAGE),$(COVER))
 
 test-experiments: .venv/.dev  ## the experiments' own tests, each in the environment of its lock
 	@for folder in experiments/*/tests; do \
@@ -27,7 +28,7 @@ test-experiments: .venv/.dev  ## the experiments' own tests, each in the environ
 	done
 
 test-fast: .venv/.dev  ## the part that takes less than two minutes
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(TESTS) $(if $(T),-k "$(T)")
+	$(BIN)/python -m pytest -n $(N) -m "not slow" $(TESTS) $(if $(T),-k "$(T)")
 
 dev: .venv/.dev  ## make the development environment in .venv
 
