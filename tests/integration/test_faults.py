@@ -36,6 +36,8 @@ from tests.standins.faulty_s3 import Fault
 from tests.standins.unreliable_s3 import UnreliableS3
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow  # a minute and more
+
 WELL = "reproduced: identical"
 # leaves a line outside the run for each time it is executed; waits for a file where told to
 COUNTS = """\
@@ -354,7 +356,6 @@ def test_a_full_disk_before_there_is_a_run(cramped: Terminal, small_disk: Path) 
     the_promise_holds(cramped, WELL, base=base)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "code"),
     [
@@ -386,7 +387,6 @@ def test_a_disk_becomes_full_and_is_freed(
     the_promise_holds(cramped, WELL, base=base)
 
 
-@pytest.mark.slow
 def test_a_disk_that_becomes_full_under_the_nodes_says_nothing_of_the_result(
     cramped: Terminal, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -499,7 +499,6 @@ def now_and_then(fault: Fault) -> list[Fault | None]:
     return [fault, None, None, fault, None, fault, fault, None, None, None]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", ["", "after event claim submit", "after event done watch"])
 @pytest.mark.parametrize(
     "weather",

@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import WriteExperiment, git
 from tests.integration.conftest import NOTHING, Terminal, until
 
+pytestmark = pytest.mark.slow  # a minute and more
+
 # writes a NetCDF file, a table and a Zarr-like folder; FAULT changes what the second run writes
 MAIN = """\
 import json, os, pathlib, sys, time

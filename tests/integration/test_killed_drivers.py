@@ -26,6 +26,8 @@ from tests.standins.aftermath import (
 )
 from tests.standins.faults import Faults, end_all, start
 
+pytestmark = pytest.mark.slow  # a minute and more
+
 # what a driver does for the quick experiment, in this order
 UNTIL_THERE_IS_A_RUN = [
     "put open",
@@ -140,7 +142,6 @@ def test_a_driver_that_is_killed_before_there_is_a_run_leaves_none(
     nothing_is_left(rpac)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_second_driver_is_killed_too(
     rpac: Terminal, executions: Experiment, base: str, operation: str

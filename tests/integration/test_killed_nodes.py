@@ -22,6 +22,8 @@ from tests.standins.aftermath import LIMIT_S, ended, rpac_with, the_promise_hold
 from tests.standins.faults import Faults, end_all, start
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow  # a minute and more
+
 OUTCOMES = {
     "completed": (0, "reproduced: identical"),
     "command failed": (3, "inconclusive (run failed)"),
@@ -264,7 +266,6 @@ def the_end(cluster: Cluster, reason: str) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("victim", "phase", "waits", "reason"),
     TABLE,
@@ -286,7 +287,6 @@ def test_a_process_is_killed(
         assert record["circumstances"]["workers"]["lost"] == expected
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_killed_before_it_has_connected(
     rpac: Terminal, write_experiment: WriteExperiment, tmp_path: Path
 ) -> None:
@@ -295,7 +295,6 @@ def test_a_worker_that_is_killed_before_it_has_connected(
     the_end(cluster, "engine failed")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", sorted(LOSSES))
 def test_a_killed_worker_fails_the_run_where_the_experiment_says_so(
     rpac: Terminal, write_experiment: WriteExperiment, tmp_path: Path, victim: str
@@ -307,7 +306,6 @@ def test_a_killed_worker_fails_the_run_where_the_experiment_says_so(
     assert the_end(cluster, "worker lost")["circumstances"]["workers"]["lost"] >= 1
 
 
-@pytest.mark.slow
 def test_without_driver_and_main_the_other_node_ends_by_itself(
     rpac: Terminal, write_experiment: WriteExperiment, tmp_path: Path
 ) -> None:

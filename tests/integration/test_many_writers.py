@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+import pytest
 
 from rpac_ci.collector import collect
 from rpac_ci.git import Git
@@ -24,6 +25,8 @@ from rpac_ci.reproduction_log import LOG_REF, ReproductionLog
 from tests.conftest import ROOT, WriteExperiment, git
 from tests.entries import contents, expected, make_bare, make_clone, run_entry
 from tests.integration.conftest import Terminal, until
+
+pytestmark = pytest.mark.slow  # a minute and more
 
 WRITERS = 16
 RUNS = 3
