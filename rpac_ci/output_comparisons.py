@@ -17,7 +17,7 @@ from typing import Any
 
 from rpac_ci import contents
 from rpac_ci.checks import rule_of
-from rpac_ci.contents.kinds import SUFFIXES
+from rpac_ci.contents.kinds import INSTALL, SUFFIXES
 from rpac_ci.errors import CommandError
 from rpac_ci.experiment_model import Compare, FileRule, Rule, Tolerance
 from rpac_ci.jobs import METRICS_FILE, Keys, content_key
@@ -28,7 +28,6 @@ from rpac_ci.storage import Storage
 LIMIT_S = 3600.0
 MAX_BYTES = 16 * 2**30  # of one file
 MAX_RUNS, MAX_PAIRS = 10, 100  # of an accepted set the newest; comparisons in one record
-PACKAGES = "pip install 'rpac-ci[compare]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ def check_readers(rules: Mapping[str, Rule]) -> None:
                 hint=f"compare: bytes, or one of {known}",
             )
         if missing := contents.missing_packages(name):
-            raise CommandError(f"{name}: comparing it needs {', '.join(missing)}", hint=PACKAGES)
+            raise CommandError(f"{name}: comparing it needs {', '.join(missing)}", hint=INSTALL)
 
 
 def pairs(
@@ -150,7 +149,7 @@ def _ready(
 ) -> tuple[contents.Finding | None, tuple[Path, Path] | None]:
     """The two files of a pair, or why they cannot be compared."""
     if missing := contents.missing_packages(pair.path):
-        return _silent(f"reading it needs {', '.join(missing)}: {PACKAGES}"), None
+        return _silent(f"reading it needs {', '.join(missing)}: {INSTALL}"), None
     expected, observed = files.get(pair.reference, pair.expected), files.get(run, pair.observed)
     if expected and observed:
         return None, (expected, observed)

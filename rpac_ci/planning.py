@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from statistics import stdev
 from typing import Any
 
@@ -18,7 +19,7 @@ from rpac_ci.checks import pooled
 from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
 from rpac_ci.equivalence import MIN_SEEDS, Sample, power, seeds_needed
-from rpac_ci.errors import HistoryError, RpacError
+from rpac_ci.errors import CommandError, HistoryError, RpacError
 from rpac_ci.experiment_model import Compare, EquivalenceRule, FileRule, Rule
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, differences, science
 from rpac_ci.quantities import count
@@ -184,12 +185,17 @@ def _power(name: str, rule: EquivalenceRule, reference: Reference, seeds: int) -
 
 def _check_readers(definition: Definition) -> None:
     """
-    Refuse rules whose files could not be read afterwards.
+    Refuse rules that could not be judged afterwards.
 
     Raises:
         CommandError: a package is missing, or the kind of file is not known.
     """
     rules = definition.verify
+    statistical = [name for name, r in rules.items() if isinstance(r, EquivalenceRule)]
+    if statistical and find_spec("scipy") is None:
+        from rpac_ci.contents.kinds import INSTALL
+
+        raise CommandError(f"{statistical[0]}: a margin needs scipy", hint=INSTALL)
     if any(isinstance(r, FileRule) and r.compare is not Compare.BYTES for r in rules.values()):
         from rpac_ci import output_comparisons
 

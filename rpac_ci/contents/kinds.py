@@ -6,6 +6,9 @@ from enum import StrEnum
 from importlib.util import find_spec
 
 
+INSTALL = "pip install 'rpac-ci[compare]'"  # all readers, and what statistical rules need
+
+
 class Kind(StrEnum):
     """A format whose content can be compared."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rpac_ci import planning
 from rpac_ci.errors import CommandError
 from rpac_ci.experiment_model import FileRule, MetricRule
 from rpac_ci.jobs import Keys
@@ -152,3 +153,12 @@ def test_of_many_large_references_the_newest_are_kept() -> None:
     assert 1 <= len(kept) < 27
     assert kept[-1] == runs[-1]
     assert sum(len(run.model_dump_json()) for run in kept) < 1.1 * MAX_REFERENCE_BYTES
+
+
+def test_a_margin_without_scipy_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "find_spec", lambda _: None)
+    with pytest.raises(CommandError, match="skill: a margin needs scipy"):
+        planning._check_readers(pipeline(verify={"skill": {"margin": 0.1}}))
+    planning._check_readers(pipeline(verify={"skill": {"abs_tol": 0.1}}))
