@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from importlib.util import find_spec
 
-
 INSTALL = "pip install 'rpac-ci[compare]'"  # all readers, and what statistical rules need
 
 
