@@ -54,6 +54,8 @@ def _panel(panel: Panel, offset: int) -> str:
     ]
     for x in sorted({x for x, _ in panel.points}):
         here = [y for at, y in panel.points if at == x]
+        if len(here) < 2:  # a point is its own mean
+            continue
         y = y_of(sum(here) / len(here))
         lines.append(
             f'<path d="M{x_of(x) - 7:.1f},{y:.1f}h14" stroke="{_MEAN}" stroke-width="1.5"/>'
