@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rpac_ci import __version__
+from rpac_ci.command_table import terminal_help
 from rpac_ci.errors import ExitCode, ExperimentError, RpacError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
 
 
-@cli.command()
+@cli.command(help=terminal_help("reproduce"))
 @click.argument("target", metavar="EXPERIMENT[@RUN]")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @DIRTY
@@ -101,13 +102,7 @@ def reproduce(
     target: str, overrides: tuple[str, ...], allow_dirty: bool, no_commit: bool,
     quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """
-    Run an experiment, or a past run exactly, and judge the result.
-
-    KEY=VALUE puts changes on top: cloud runtime nodes cpus memory gpus seed time cost args.NAME
-    data.NAME. Lists (nodes=1,2 args.trees=50,150) and repeat=N make a study: all those runs, side
-    by side as far as there is room, and a page over them.
-    """
+    """One run, or a study when the words hold lists."""
     from rpac_ci import api, terminal
 
     study = api.plan_study(target, overrides, allow_dirty=allow_dirty)
@@ -161,13 +156,13 @@ def _conclusion_json(conclusion: Conclusion) -> dict[str, Any]:
     }
 
 
-@cli.command()
+@cli.command(help=terminal_help("plan"))
 @click.argument("target", metavar="EXPERIMENT[@RUN]")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @DIRTY
 @JSON
 def plan(target: str, overrides: tuple[str, ...], allow_dirty: bool, as_json: bool) -> None:
-    """Show what `reproduce` would do and what differs from the reference, without doing it."""
+    """The plan of one run, or of every run of a study."""
     from rpac_ci import api, terminal
 
     study = api.plan_study(target, overrides, allow_dirty=allow_dirty)
@@ -232,7 +227,7 @@ def new(experiment: str, title: str, as_json: bool) -> None:
     click.echo(f"      rpac reproduce {experiment}")
 
 
-@cli.command()
+@cli.command(help=terminal_help("history"))
 @click.argument("words", nargs=-1, metavar="[EXPERIMENT] [FILTER]...")
 @click.option("-n", "last", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option(
@@ -241,17 +236,7 @@ def new(experiment: str, title: str, as_json: bool) -> None:
 )  # fmt: skip
 @JSON
 def history(words: tuple[str, ...], last: int, refs: tuple[str, ...], as_json: bool) -> None:
-    """
-    List past runs, newest first.
-
-    FILTER is KEY=VALUE; also != > >= < <= and ~ (contains). All must hold; what a run does not have
-    never matches. Words with > or < need quotes.
-
-    \b
-    Keys: verdict status grade cloud engine runtime nodes seed since until commit
-    reproduces study actor via cost duration args.NAME data.NAME metric.NAME
-    For example: verdict=reproduced since=7d args.trees=150 'metric.accuracy>0.9'
-    """
+    """A table of runs; filters come behind the experiment, or alone."""
     from datetime import UTC, datetime
     from pathlib import Path
 
@@ -270,12 +255,12 @@ def history(words: tuple[str, ...], last: int, refs: tuple[str, ...], as_json: b
         click.echo(history_table(runs, filters), color=False if "NO_COLOR" in os.environ else None)
 
 
-@cli.command()
+@cli.command(help=terminal_help("compare"))
 @click.argument("first", metavar="RUN")
 @click.argument("second", metavar="RUN")
 @JSON
 def compare(first: str, second: str, as_json: bool) -> None:
-    """Put two runs side by side: what differs, what that could explain, numbers and files."""
+    """Two runs by their ids, or parts of them."""
     from rpac_ci import api, terminal
 
     found = api.compare(first, second)
@@ -326,12 +311,12 @@ def fetch(run: str, destination: str | None, as_json: bool) -> None:
     _print_json(paths) if as_json else click.echo("\n".join(paths))
 
 
-@cli.command()
+@cli.command(help=terminal_help("accept"))
 @click.argument("run", metavar="RUN")
 @click.option("--no-commit", is_flag=True, help="Leave the current branch alone.")
 @JSON
 def accept(run: str, no_commit: bool, as_json: bool) -> None:
-    """Accept a run, or the runs of a study, as a reference for later ones."""
+    """One run, or each of a study."""
     from rpac_ci import api
 
     accepted = api.accept(run, commit=not no_commit)

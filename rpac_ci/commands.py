@@ -1,22 +1,26 @@
 """
-Words of a command, as typed in a terminal: `<experiment>[@<run>] [key=value …]`.
+Words of a command, the same in a comment and in a terminal: `<verb> <arguments>`.
 
-`Overrides` holds what was asked, checked for form; whether it fits the experiment is decided
-where the experiment is known (`pipeline.change`).
+`parse_words` makes one typed command of them; `Overrides` holds the `key=value` words, checked for
+form. Whether they fit the experiment is decided where the experiment is known (`pipeline.change`).
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import ClassVar, TypeAlias
 
-from rpac_ci import quantities
+from rpac_ci.command_keys import KEY_WORDS, KEYS, REPEAT
+from rpac_ci.command_table import VERBS, Argument, Kind, Verb, near, topic_of
 from rpac_ci.errors import CommandError
+from rpac_ci.study_words import split
 
-_TARGET = re.compile(r"([a-z0-9][a-z0-9-]{0,62})(?:@([0-9A-Za-z-]{4,40}))?")
+_RUN = r"[0-9A-Za-z][0-9A-Za-z-]{3,39}"
+_EXPERIMENT = r"[a-z0-9][a-z0-9-]{0,62}"
+_TARGET = re.compile(rf"({_EXPERIMENT})(?:@({_RUN}))?")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 MAX_VALUE = 1024
 
@@ -37,51 +41,160 @@ class Overrides:
     """Changes asked for in a command; None means "as the experiment says"."""
 
     cloud: str | None = None
+    region: str | None = None
     runtime: str | None = None
     nodes: int | None = None
+    machine: str | None = None
     cpus: int | None = None
     memory: int | None = None  # MiB
     gpus: int | None = None
+    spot: bool | None = None
+    image: str | None = None  # name@sha256:…
     seed: int | None = None
     time: int | None = None  # s
     cost: float | None = None  # USD
+    sha: str | None = None  # beginning of the commit that is meant
     args: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     data: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     words: tuple[str, ...] = ()
 
 
-def _word(text: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", text):
-        raise ValueError(f"got {text!r}, expected a lower-case word")
-    return text
+# --- one type for each command ------------------------------------------------------------------
 
 
-def _integer(text: str) -> int:
-    if not re.fullmatch(r"-?\d{1,18}", text):
-        raise ValueError(f"got {text!r}, expected a whole number")
-    return int(text)
+@dataclass(frozen=True, slots=True)
+class Reproduce:
+    """Run an experiment, or a past run, with changes on top."""
+
+    verb: ClassVar[str] = "reproduce"
+    target: Target
+    words: tuple[str, ...] = ()
 
 
-def _count(text: str) -> int:
-    if (number := _integer(text)) < 1:
-        raise ValueError(f"got {text!r}, expected at least 1")
-    return number
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Show what `Reproduce` would do."""
+
+    verb: ClassVar[str] = "plan"
+    target: Target
+    words: tuple[str, ...] = ()
 
 
-# one table of keys: form, example
-KEYS: Mapping[str, tuple[Callable[[str], object], str]] = {
-    "cloud": (_word, "cloud=local"),
-    "runtime": (_word, "runtime=process"),
-    "nodes": (_count, "nodes=4"),
-    "cpus": (_count, "cpus=2"),
-    "memory": (quantities.parse_memory, "memory=8GiB"),
-    "gpus": (_integer, "gpus=1"),
-    "seed": (_integer, "seed=7"),
-    "time": (quantities.parse_duration, "time=30min"),
-    "cost": (quantities.parse_cost, "cost=5USD"),
-    "args.<name>": (str, "args.trees=300"),
-    "data.<name>": (str, "data.scenes=https://…"),
-}
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """Run what the plan of this id says."""
+
+    verb: ClassVar[str] = "approve"
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Accept a run or a study as a reference."""
+
+    verb: ClassVar[str] = "accept"
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Show one run, or every open run."""
+
+    verb: ClassVar[str] = "status"
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop a run."""
+
+    verb: ClassVar[str] = "cancel"
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """List past runs that are as the filters say."""
+
+    verb: ClassVar[str] = "history"
+    experiment: str | None = None
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Put two runs side by side."""
+
+    verb: ClassVar[str] = "compare"
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Explain a command, the keys, or everything."""
+
+    verb: ClassVar[str] = "help"
+    topic: str | None = None
+
+
+Command: TypeAlias = (
+    Reproduce | Plan | Approve | Accept | Status | Cancel | History | Compare | Help
+)
+TYPES: Mapping[str, Callable[..., Command]] = MappingProxyType(
+    {
+        kind.verb: kind
+        for kind in (Reproduce, Plan, Approve, Accept, Status, Cancel, History, Compare, Help)
+    }
+)
+
+
+def parse_words(words: Sequence[str]) -> Command:
+    """
+    One command of its words, the verb first and without a slash.
+
+    Unlike a terminal's, values must not be empty: `args.name=` in a comment is a slip.
+
+    Raises:
+        CommandError: with every problem found, one a line, and the usage as hint.
+    """
+    name = words[0] if words else ""
+    if name not in VERBS:
+        meant = near(name[:80], VERBS)
+        known = f", did you mean {meant!r}?" if meant else ""
+        raise CommandError(
+            f"there is no command {name[:80]!r}{known}", hint=f"commands: {' '.join(VERBS)}"
+        )
+    verb, problems = VERBS[name], list[str]()
+    values = _arguments(verb, list(words[1:]), problems)
+    if problems:
+        raise CommandError("\n".join(dict.fromkeys(problems)), hint=f"usage: {verb.usage}")
+    return TYPES[name](*values)
+
+
+def _arguments(verb: Verb, words: list[str], problems: list[str]) -> list[object]:
+    values: list[object] = []
+    for argument in verb.arguments:
+        if not argument.kind.takes_the_rest and (not words or _is_absent(argument, words[0])):
+            values.append(None)
+            if argument.required:
+                problems.append(f"expected {argument.kind} after {verb.name!r}")
+            continue
+        given = words if argument.kind.takes_the_rest else words[:1]
+        words = words[len(given) :]
+        try:
+            values.append(_READERS[argument.kind](given))
+        except CommandError as exc:
+            problems += exc.message.split("\n")
+    problems += [f"got {word[:80]!r}, expected nothing more" for word in words]
+    return values
+
+
+def _is_absent(argument: Argument, word: str) -> bool:
+    """Whether an optional argument is left out: the word in its place is one of the filters."""
+    from rpac_ci.filters import is_filter
+
+    return argument.kind is Kind.EXPERIMENT and not argument.required and is_filter(word)
 
 
 def parse_target(text: str) -> Target:
@@ -97,24 +210,84 @@ def parse_target(text: str) -> Target:
     return Target(match[1], match[2])
 
 
+def _text(pattern: str, expected: str) -> Callable[[Sequence[str]], str]:
+    def read(words: Sequence[str]) -> str:
+        if not re.fullmatch(pattern, words[0]):
+            raise CommandError(f"got {words[0][:80]!r}, expected {expected}")
+        return words[0]
+
+    return read
+
+
+def _filters(words: Sequence[str]) -> tuple[str, ...]:
+    from datetime import UTC, datetime
+
+    from rpac_ci.filters import parse_filters
+
+    parse_filters(words, datetime(2100, 1, 1, tzinfo=UTC))  # ages are only checked for form
+    return tuple(words)
+
+
+def _changes(words: Sequence[str]) -> tuple[str, ...]:
+    pairs = [word.partition("=") for word in words]
+    empty = [key for key, _, value in pairs if key.startswith(("args.", "data.")) and not value]
+    problems = [*_problems(words), *(f"{key[:80]}: the value is empty" for key in empty)]
+    if problems:
+        raise CommandError("\n".join(problems))
+    return tuple(words)
+
+
+_READERS: Mapping[Kind, Callable[[Sequence[str]], object]] = MappingProxyType(
+    {
+        Kind.TARGET: lambda words: parse_target(words[0]),
+        Kind.EXPERIMENT: _text(_EXPERIMENT, "the id of an experiment, such as exp-42"),
+        Kind.RUN: _text(_RUN, "the id of a run, or four or more letters of one end of it"),
+        Kind.PLAN: _text("[0-9a-f]{16}", "the 16 lower-case hex digits of a plan"),
+        Kind.TOPIC: lambda words: topic_of(words[0]),
+        Kind.OVERRIDES: _changes,
+        Kind.FILTERS: _filters,
+    }
+)
+
+
+# --- key=value ----------------------------------------------------------------------------------
+
+
 def parse_overrides(words: Sequence[str]) -> Overrides:
     """
-    Read `key=value` words.
+    Read the `key=value` words of one run, so without lists and `repeat`.
 
     Raises:
         CommandError: with every problem found, one a line.
     """
-    problems: list[str] = []
     values: dict[str, object] = {}
     nested: dict[str, dict[str, str]] = {"args": {}, "data": {}}
+    if problems := _read_words(words, values, nested):
+        raise CommandError("\n".join(problems), hint=f"keys: {KEY_WORDS}")
+    return Overrides(**values, **nested, words=tuple(words))  # type: ignore[arg-type]
+
+
+def _problems(words: Sequence[str]) -> list[str]:
+    """What is wrong with words among which may be lists and `repeat`."""
+    found, problems = split(words)
+    one = [*found.fixed, *(f"{key}={values[0]}" for key, values in found.values.items())]
+    problems += _read_words(one, {}, {"args": {}, "data": {}})
+    for key, values in found.values.items():
+        for value in values[1:]:
+            problems += _read_words([f"{key}={value}"], {}, {"args": {}, "data": {}})
+    return problems
+
+
+def _read_words(
+    words: Sequence[str], values: dict[str, object], nested: dict[str, dict[str, str]]
+) -> list[str]:
+    problems = []
     for word in words:
         try:
             _read_word(word, values, nested)
         except ValueError as exc:
             problems.append(str(exc))
-    if problems:
-        raise CommandError("\n".join(problems), hint="keys: " + " ".join(KEYS))
-    return Overrides(**values, **nested, words=tuple(words))  # type: ignore[arg-type]
+    return problems
 
 
 def _read_word(word: str, values: dict[str, object], nested: dict[str, dict[str, str]]) -> None:
@@ -133,12 +306,13 @@ def _read_word(word: str, values: dict[str, object], nested: dict[str, dict[str,
         return
     if key not in KEYS:
         shown = key[:80]
-        near = difflib.get_close_matches(shown, KEYS, n=1, cutoff=0.7)
-        known = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown key {shown!r}{known}")
+        meant = near(shown, KEYS)
+        raise ValueError(f"unknown key {shown!r}{f', did you mean {meant!r}?' if meant else ''}")
     if key in values:
         raise ValueError(f"{key} is given twice")
     try:
-        values[key] = KEYS[key][0](value)
+        values[key] = KEYS[key].read(value)
     except ValueError as exc:
-        raise ValueError(f"{key}: {exc}, for example {KEYS[key][1]}") from exc
+        raise ValueError(f"{key}: {exc}, for example {KEYS[key].shown_example}") from exc
+    if key == REPEAT:
+        raise ValueError(f"{REPEAT} makes a study of several runs, expected words of one run")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from rpac_ci.driver import read_pipeline
-from rpac_ci.events import EventLog, Kind
+from rpac_ci.events import Event, EventLog, Kind
 from rpac_ci.formats.markdown import TIMELINE, report
 from rpac_ci.formats.timeline import timeline
 from rpac_ci.jobs import Keys, content_key
@@ -55,10 +55,16 @@ def conclude(workspace: Workspace, run: str) -> Conclusion:
     events = EventLog(storage, run).read()
     state = fold(events)
     pipeline = read_pipeline(workspace, run)
-    record = build(run, pipeline, [event for event in events if event.kind is not Kind.COMMITTED])
-    verdict = judge(pipeline, record)
-    record = record.model_copy(update={"verdict": verdict})
-    entry = _entry(workspace, record, pipeline, state.created)
+    record = judged(run, pipeline, events)
+    entry = entry_of(
+        record,
+        pipeline,
+        storage.get(keys.pipeline) or pipeline.to_bytes(),
+        diff=storage.get(keys.diff) if pipeline.source.dirty else None,
+        read=lambda output: storage.get(f"{keys.outputs}{output.sha256}"),
+        source=_source(workspace, pipeline, state.created["source_archive"]),
+    )
+    assert record.verdict is not None
     history = ReproductionLog(workspace.git)
     log_commit = history.add(entry)
     branch_commit, remark = None, "left alone as asked"
@@ -69,27 +75,48 @@ def conclude(workspace: Workspace, run: str) -> Conclusion:
         EventLog(storage, run).append(Kind.COMMITTED, body, after=state.number)
     storage.delete(keys.open)
     return Conclusion(
-        run=run, record=record, verdict=verdict, folder=entry.folder,
+        run=run, record=record, verdict=record.verdict, folder=entry.folder,
         log_commit=log_commit, branch_commit=branch_commit, remark=remark,
     )  # fmt: skip
 
 
-def _entry(
-    workspace: Workspace, record: RunRecord, pipeline: Pipeline, created: dict[str, Any]
+def judged(run: str, pipeline: Pipeline, events: Sequence[Event]) -> RunRecord:
+    """The record of a run that is released, with its verdict."""
+    record = build(run, pipeline, [event for event in events if event.kind is not Kind.COMMITTED])
+    return record.model_copy(update={"verdict": judge(pipeline, record)})
+
+
+def entry_of(
+    record: RunRecord,
+    pipeline: Pipeline,
+    pipeline_bytes: bytes,
+    *,
+    diff: bytes | None = None,
+    read: Callable[[OutputFile], bytes | None],
+    source: Mapping[str, tuple[str, bytes]],
 ) -> Entry:
+    """
+    What goes to the log.
+
+    Args:
+        record: with its verdict.
+        pipeline: of the run.
+        pipeline_bytes: as they were stored.
+        diff: what was not committed when it was made.
+        read: gives an output's content, or None where it is not kept.
+        source: the code, path -> mode and content.
+    """
     files = {
-        "pipeline.yaml": workspace.storage.get(Keys(record.run).pipeline) or pipeline.to_bytes(),
+        "pipeline.yaml": pipeline_bytes,
         "record.json": record.to_bytes(),
         TIMELINE: timeline(record.circumstances.phases, title=f"phases of {record.run}").encode(),
     }
-    if pipeline.source.dirty:
-        diff = workspace.storage.get(Keys(record.run).diff) or b""
-        if len(diff) <= ROOM_BYTES // 2:
-            files["dirty.diff"] = diff
+    if diff is not None and len(diff) <= ROOM_BYTES // 2:
+        files["dirty.diff"] = diff
     candidates = _figure_names(record)
     longest = len(report(record, pipeline, figures=sorted(candidates)).encode())
     room = ROOM_BYTES - longest - sum(map(len, files.values()))
-    figures = _figures(workspace, record, candidates, room=room)
+    figures = _figures(candidates, read, room=room)
     files |= figures
     files["report.md"] = report(record, pipeline, figures=sorted(figures)).encode()
     return Entry(
@@ -97,7 +124,7 @@ def _entry(
         files=files,
         subject=_subject(record),
         trailers=_trailers(record),
-        source=_source(workspace, pipeline, created["source_archive"]),
+        source=source,
     )
 
 
@@ -111,15 +138,14 @@ def _figure_names(record: RunRecord) -> dict[str, OutputFile]:
 
 
 def _figures(
-    workspace: Workspace, record: RunRecord, candidates: dict[str, OutputFile], *, room: int
+    candidates: dict[str, OutputFile], read: Callable[[OutputFile], bytes | None], *, room: int
 ) -> dict[str, bytes]:
     """Figures small enough for git; the others are in the store, by hash."""
-    folder = Keys(record.run).outputs
     figures: dict[str, bytes] = {}
     for name, output in candidates.items():
         if output.size > room or name == TIMELINE:
             continue
-        data = workspace.storage.get(f"{folder}{output.sha256}")
+        data = read(output)
         if data is not None:
             figures[name] = data
             room -= len(data)
@@ -138,6 +164,12 @@ def _source(workspace: Workspace, pipeline: Pipeline, archive: str) -> dict[str,
             assert content is not None
             files[member.name] = ("100755" if member.mode & 0o100 else "100644", content.read())
     return files
+
+
+def message(record: RunRecord) -> str:
+    """What a commit of a run's report says."""
+    trailers = "\n".join(f"{key}: {value}" for key, value in _trailers(record))
+    return f"{_subject(record)}\n\n{trailers}\n"
 
 
 def _subject(record: RunRecord) -> str:

@@ -115,6 +115,19 @@ class ProvisioningError(CloudError):
     """Machines were granted but could not be started."""
 
 
+class GitHubError(RpacError):
+    """GitHub did not do what was asked, or could not be asked."""
+
+    exit_code = ExitCode.COULD_NOT_RUN
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int | None = None, transient: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status  # of the answer over HTTP; None when there was none
+        self.transient = transient
+
+
 class HistoryError(RpacError):
     """Git or the reproduction log is missing, unreadable or contradicts itself."""
 

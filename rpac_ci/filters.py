@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from rpac_ci.past_runs import PastRun
 
 _WORD = re.compile(r"([^=!<>~]+)(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
-_AGE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(min|h|d|w)")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_AGE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(min|h|d|w)", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _AGE_UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ORDER: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
     {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -161,11 +161,11 @@ def _meant(key: str) -> str:
 def _number(text: str) -> int | float:
     if len(text) > 40 or not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         raise ValueError(f"got {text[:80]!r}, expected a number")
-    return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+    return int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else float(text)
 
 
 def _whole(text: str) -> int:
-    if not re.fullmatch(r"-?\d{1,19}", text):
+    if not re.fullmatch(r"-?[0-9]{1,19}", text):
         raise ValueError(f"got {text[:80]!r}, expected a whole number")
     return int(text)
 

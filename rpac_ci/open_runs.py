@@ -63,14 +63,38 @@ def start(
         commit: whether the report also goes to the current branch.
         waits: limits of the nodes' waits.
     """
-    storage, run = workspace.storage, run or new_run_id()
-    keys, archive = Keys(run), planned.source.archive()
+    run, archive = run or new_run_id(), planned.source.archive()
+    if planned.source.diff is not None:
+        workspace.storage.put(Keys(run).diff, planned.source.diff)
+    created = first_event(planned, archive, request=request, commit=commit)
+    if waits:
+        created["waits"] = {name: getattr(waits, name) for name in Waits.__dataclass_fields__}
+    if not make(workspace, run, created, planned.pipeline.to_bytes(), archive):
+        raise StorageError(f"another run has taken the id {run}", hint="give the command again")
+    return run
+
+
+def make(
+    workspace: Workspace, run: str, created: dict[str, Json], pipeline: bytes, archive: bytes
+) -> bool:
+    """
+    Put into the store what a run starts from; `created` is its first event.
+
+    Returns:
+        False when the run has events already.
+    """
+    storage, keys = workspace.storage, Keys(run)
     storage.put(keys.open, b"")  # first: whatever is there of a run can be found
     storage.put(content_key(archive_digest(archive)), archive)
-    storage.put(keys.pipeline, planned.pipeline.to_bytes())
-    if planned.source.diff is not None:
-        storage.put(keys.diff, planned.source.diff)
-    created: dict[str, Json] = {
+    storage.put(keys.pipeline, pipeline)
+    return EventLog(storage, run).append(Kind.CREATED, created, after=0)
+
+
+def first_event(
+    planned: Plan, archive: bytes, *, request: dict[str, Json], commit: bool
+) -> dict[str, Json]:
+    """What the first event of a run says; `archive` is that of the plan's source."""
+    return {
         "pipeline": planned.pipeline.digest,
         "source_archive": archive_digest(archive),
         "folder": planned.folder,
@@ -79,11 +103,6 @@ def start(
         "reference": planned.reference.to_json(),
         "commit": commit,
     }
-    if waits:
-        created["waits"] = {name: getattr(waits, name) for name in Waits.__dataclass_fields__}
-    if not EventLog(storage, run).append(Kind.CREATED, created, after=0):
-        raise StorageError(f"another run has taken the id {run}", hint="give the command again")
-    return run
 
 
 def names(workspace: Workspace) -> list[str]:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -44,6 +45,8 @@ from rpac_ci.experiment_model import (
 )
 from rpac_ci.locators import parse_locator
 from rpac_ci.source_trees import SourceTree
+
+_FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 
 class Level(StrEnum):
@@ -293,11 +296,8 @@ def _typed(text: str, like: Scalar) -> Scalar:
             raise ValueError(f"got {text!r}, expected a whole number such as {like}")
         return int(text)
     if isinstance(like, float):
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if number != number or number in (float("inf"), float("-inf")):
+        number = float(text) if len(text) <= 40 and _FLOAT.fullmatch(text) else float("nan")
+        if not isfinite(number):
             raise ValueError(f"got {text!r}, expected a number such as {like}")
         return number
     if text.startswith("-"):
@@ -331,15 +331,35 @@ def compile_pipeline(
     neutral = {name: getattr(changed, name) for name in Definition.model_fields}
     engines.check(Definition(**neutral))
     planner = clouds.planner(target.cloud)
+    _refuse_choices(target.cloud, overrides)
+    asked = (word.split("=", 1) for word in overrides.words)
     return Pipeline(
         **neutral,
         target=target,
         lineage=Lineage(
             reproduces=reproduces,
-            changes=dict(sorted(word.split("=", 1) for word in overrides.words)),
+            # `sha` says which commit is meant: it is checked, and changes nothing
+            changes=dict(sorted((key, value) for key, value in asked if key != "sha")),
         ),
         requests=planner.render(changed, target),
     )
+
+
+def _refuse_choices(cloud: str, overrides: Overrides) -> None:
+    """
+    Refuse what somebody wants to choose on a cloud where there is no choice.
+
+    Raises:
+        PipelineError: it would be left out silently otherwise.
+    """
+    choices = {"region": overrides.region, "machine": overrides.machine,
+               "spot": overrides.spot or None, "image": overrides.image}  # fmt: skip
+    wanted = [key for key, value in choices.items() if value is not None]
+    if wanted:  # no cloud of this version has any of them
+        raise PipelineError(
+            f"cloud {cloud} has no {' and no '.join(wanted)} to choose",
+            hint=f"leave out {' '.join(f'{key}=…' for key in wanted)}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

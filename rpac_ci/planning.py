@@ -72,9 +72,27 @@ def make_plan(
             cannot be done, and why.
     """
     wanted, overrides = parse_target(target), parse_overrides(words)
+    _check_commit(workspace, overrides.sha)
     if wanted.run:
         return _plan_run(workspace, wanted, overrides)
     return _plan_experiment(workspace, wanted, overrides, allow_dirty=allow_dirty)
+
+
+def _check_commit(workspace: Workspace, meant: str | None) -> None:
+    """
+    Hold a command to the commit that its writer has seen.
+
+    Raises:
+        CommandError: HEAD is another one.
+    """
+    if meant is None:
+        return
+    head = workspace.git.resolve("HEAD^{commit}") or "no commit"
+    if not head.startswith(meant):
+        raise CommandError(
+            f"sha={meant} is not the commit that would be used: {head}",
+            hint="look at what has changed since, then name the new commit or leave out sha=",
+        )
 
 
 def _plan_experiment(

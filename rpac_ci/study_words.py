@@ -10,12 +10,16 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from rpac_ci.command_keys import KEYS, REPEAT
 from rpac_ci.errors import CommandError
-from rpac_ci.pipeline import Definition, varies_by_seed
+
+if TYPE_CHECKING:
+    from rpac_ci.pipeline import Definition
 
 MAX_MEMBERS = 64
-_ONE_VALUE = ("time", "cost", "repeat")  # keys of which a list makes no sense
+_ONE_VALUE = ("time", "cost", "sha")  # keys of which a list makes no sense
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,37 +46,59 @@ def axes(words: Sequence[str]) -> Axes | None:
     A comma separates values; `\\,` is a comma inside one.
 
     Raises:
-        CommandError: an empty or repeated value, a list where one value is wanted, too many runs.
+        CommandError: an empty or repeated value, a list where one value is wanted, too many runs;
+            all of it at once.
     """
+    found, problems = split(words)
+    if problems:
+        raise CommandError("\n".join(problems))
+    one = not found.values and not any(word.partition("=")[0] == REPEAT for word in words)
+    return None if one else found
+
+
+def split(words: Sequence[str]) -> tuple[Axes, list[str]]:
+    """The lists among the words of a command, and what is wrong with them, one text for each."""
     values: dict[str, list[str]] = {}
-    fixed, repeat = [], None
+    fixed, repeats, problems = [], list[int](), []
     for word in words:
-        key, _, text = word.partition("=")
+        key, equals, text = word.partition("=")
         parts = [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
-        if key == "repeat":
-            if repeat is not None or not re.fullmatch(r"[0-9]{1,4}", text) or int(text) < 1:
-                raise CommandError(f"repeat: got {text[:80]!r}, expected a count such as repeat=5")
-            repeat = int(text)
-        elif len(parts) == 1:
-            fixed.append(f"{key}={parts[0]}" if "=" in word else word)
-        else:
-            values[key] = _list(key, parts, known=values)
-    if not values and repeat is None:
-        return None
-    found = Axes(values=values, fixed=fixed, repeat=repeat or 1)
+        try:
+            if key == REPEAT:
+                repeats.append(_repeat(text, known=repeats))
+            elif len(parts) == 1:
+                fixed.append(key + equals + parts[0])
+            else:
+                values[key] = _list(key, parts, known=values)
+        except ValueError as exc:
+            problems.append(str(exc))
+    found = Axes(values=values, fixed=fixed, repeat=repeats[0] if repeats else 1)
     if found.members > MAX_MEMBERS:
-        raise CommandError(f"that makes {found.members} runs, at most {MAX_MEMBERS} in one study")
-    return found
+        problems.append(f"that makes {found.members} runs, at most {MAX_MEMBERS} in one study")
+    return found, problems
+
+
+def _repeat(text: str, known: Sequence[int]) -> int:
+    if known:
+        raise ValueError(
+            f"{REPEAT} is given twice, expected a count such as {KEYS[REPEAT].example}"
+        )
+    try:
+        read = KEYS[REPEAT].read(text)
+    except ValueError as exc:
+        raise ValueError(f"{REPEAT}: {exc}") from exc
+    assert isinstance(read, int)
+    return read
 
 
 def _list(key: str, parts: list[str], known: Mapping[str, object]) -> list[str]:
     if key in _ONE_VALUE:
-        raise CommandError(f"{key}: one value for the whole study, got a list")
+        raise ValueError(f"{key}: one value for the whole study, got a list")
     if key in known:
-        raise CommandError(f"{key} is given twice")
+        raise ValueError(f"{key[:80]} is given twice")
     if "" in parts or len(set(parts)) != len(parts):
         given = ",".join(parts)[:80]
-        raise CommandError(f"{key}: an empty value, or one that stands twice: {given!r}")
+        raise ValueError(f"{key[:80]}: an empty value, or one that stands twice: {given!r}")
     return parts
 
 
@@ -85,6 +111,8 @@ def members(found: Axes, definition: Definition) -> list[tuple[str, ...]]:
     Raises:
         CommandError: a comma may be part of a text.
     """
+    from rpac_ci.pipeline import varies_by_seed  # which imports what only runs need
+
     for key in found.values:
         family, _, name = key.partition(".")
         arg = definition.args.get(name) if family == "args" else None

@@ -12,25 +12,11 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
-
-from rpac_ci import yaml_io
-from rpac_ci.errors import ExperimentError, Problem, StorageError
-from rpac_ci.experiment_model import Model, RelativePath
+from rpac_ci.errors import StorageError
 from rpac_ci.git import Git
+from rpac_ci.site_config import SiteConfig, load_site
 from rpac_ci.storage import Storage
-
-CONFIG_FILE = "rpac.yaml"
-
-
-class SiteConfig(Model):
-    """`rpac.yaml`: settings of a repository; none of them is secret."""
-
-    schema_: Annotated[Literal["rpac/site/1"], Field(alias="schema")] = "rpac/site/1"
-    experiments: RelativePath = "experiments"
 
 
 @dataclass(frozen=True)
@@ -52,7 +38,12 @@ class Workspace:
             ExperimentError: `rpac.yaml` has mistakes.
         """
         git = Git.discover(Path(start))
-        return cls(root=git.root, git=git, config=_config(git.root), cache=_cache_folder())
+        return cls(root=git.root, git=git, config=load_site(git.root), cache=_cache_folder())
+
+    @classmethod
+    def at(cls, git: Git, config: SiteConfig | None = None) -> Workspace:
+        """The workspace of a repository whose own `rpac.yaml` is not to be believed."""
+        return cls(root=git.root, git=git, config=config or SiteConfig(), cache=_cache_folder())
 
     @property
     def experiments(self) -> Path:
@@ -92,33 +83,6 @@ class Workspace:
         for pattern, name in names:
             text = re.sub(pattern, name, text)
         return text
-
-
-def _config(root: Path) -> SiteConfig:
-    path = root / CONFIG_FILE
-    if not path.exists() and not path.is_symlink():
-        return SiteConfig()
-    document = yaml_io.load(path, shown_as=CONFIG_FILE)
-    if document.value is None:
-        return SiteConfig()
-    if not isinstance(document.value, dict):
-        raise ExperimentError([document.problem((), "not settings", f"a mapping with {_KEYS}")])
-    try:
-        return SiteConfig.model_validate(document.value)
-    except ValidationError as exc:
-        raise ExperimentError([_problem(document, error) for error in exc.errors()]) from exc
-
-
-_KEYS = " and ".join(sorted(f.alias or name for name, f in SiteConfig.model_fields.items()))
-
-
-def _problem(document: yaml_io.Document, error: ErrorDetails) -> Problem:
-    """One mistake, without the value: somebody may have put a secret there."""
-    key = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        return document.problem((key,), f"unknown key {key!r}", f"known are {_KEYS}")
-    right = {"experiments": "a folder of this repository", "schema": "'rpac/site/1'"}[key]
-    return document.problem((key,), f"{key!r} has no valid value", f"expected {right}")
 
 
 def _cache_folder() -> Path:

@@ -86,7 +86,11 @@ def compare(first: str, second: str, *, repository: Path | str = ".") -> RunComp
         second: another run.
         repository: a folder in it.
     """
-    workspace = Workspace.open(repository)
+    return compare_in(Workspace.open(repository), first, second)
+
+
+def compare_in(workspace: Workspace, first: str, second: str) -> RunComparison:
+    """`compare` in a workspace that is open already."""
     log = ReproductionLog(workspace.git)
     paths = _find_run(log, first), _find_run(log, second)
     records = read_record(log, paths[0]), read_record(log, paths[1])
@@ -177,7 +181,11 @@ def accept(run: str, *, repository: Path | str = ".", commit: bool = True) -> li
     Raises:
         HistoryError: the run did not succeed, so there is nothing to accept.
     """
-    workspace = Workspace.open(repository)
+    return accept_in_log(Workspace.open(repository), run, commit=commit)
+
+
+def accept_in_log(workspace: Workspace, run: str, *, commit: bool = False) -> list[Acceptance]:
+    """`accept` in a workspace that is open already, by default without the current branch."""
     log = ReproductionLog(workspace.git)
     if where := study_runs.find(workspace.git, run):
         study, _ = study_runs.read(workspace.git, where)

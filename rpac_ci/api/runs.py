@@ -163,7 +163,7 @@ def reproduce(
     request: dict[str, Json] = {"via": via, "actor": None, "words": words}
     run = open_runs.start(workspace, planned, request=request, commit=commit, waits=waits)
     try:
-        _drive_attached(RunDriver(workspace, run, notify=_ahead(tell)))
+        drive_attached(RunDriver(workspace, run, notify=_ahead(tell)))
         from rpac_ci.conclude import conclude
 
         return conclude(workspace, run)
@@ -272,7 +272,7 @@ def _resumable() -> Iterator[None]:
         ) from None
 
 
-def _drive_attached(driver: RunDriver) -> None:
+def drive_attached(driver: RunDriver) -> None:
     """Drive from a terminal: an interrupt cancels the run, and the driver sees it released."""
     interrupts = 0
     while True:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from rpac_ci.experiment_model import Resources
 from rpac_ci.jobs import JobSpec, JobState
-from rpac_ci.pipeline import Definition, Target
+from rpac_ci.pipeline import Definition, Pipeline, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,10 @@ class Planner(Protocol):
         Raises:
             PipelineError: the cloud cannot serve the definition.
         """
+        ...
+
+    def price(self, pipeline: Pipeline) -> tuple[float, float] | None:
+        """What a run costs at least and at most, in USD; None where no price is known."""
         ...
 
 

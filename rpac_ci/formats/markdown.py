@@ -111,7 +111,7 @@ def _failure(record: RunRecord) -> str:
     if outcome.hint:
         lines += ["", f"What to try: {text(outcome.hint)}"]
     if outcome.log_tail:
-        lines += ["", "The end of the log:", "", _fence(outcome.log_tail)]
+        lines += ["", "The end of the log:", "", fence(outcome.log_tail)]
     return "\n".join(lines)
 
 
@@ -334,7 +334,8 @@ def _short(value: object) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
 
-def _fence(content: str) -> str:
+def fence(content: str) -> str:
+    """A block of text as it is, whatever stands in it."""
     longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{content}\n{fence}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rpac_ci import experiment_model
+from rpac_ci import experiment_model, site_config
 from rpac_ci.canonical import Json, readable_json
 from rpac_ci.experiment_model import Model
 from rpac_ci.pipeline import Pipeline
@@ -24,6 +24,7 @@ def generate() -> dict[str, Json]:
         "experiment.schema.json": experiment_model.json_schema(),
         "pipeline.schema.json": _of("rpac/pipeline/1", Pipeline),
         "record.schema.json": _of("rpac/record/1", RunRecord),
+        "site.schema.json": site_config.json_schema(),
     }
 
 

@@ -90,11 +90,14 @@ def main() -> None:
             timed(lambda: run(sys.executable, "main.py", name, cwd=experiment)),
         )
         stage(folder)
-        from tests.benchmarks import contents, dask, history  # which need the functions above
+        # which need the functions above
+        from tests.benchmarks import commands, contents, dask, history, policy
 
         dask.main(repository)
     history.main()
     contents.main()
+    commands.main()
+    policy.main()
 
 
 def stage(folder: Path) -> None:

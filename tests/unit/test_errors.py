@@ -29,6 +29,7 @@ FAMILY = {
     "ExperimentError": 2,
     "PipelineError": 2,
     "PolicyError": 4,
+    "GitHubError": 5,
     "StorageError": 5,
     "SourceError": 5,
     "EnvironmentBuildError": 5,

@@ -292,7 +292,7 @@ def test_an_override_that_does_not_fit_is_refused(word: str, answer: str) -> Non
 
 def test_all_overrides_that_do_not_fit_are_listed_at_once() -> None:
     with pytest.raises(CommandError) as caught:
-        changed("nodes=5000", "gpus=-1", "args.trees=x", "args.oops=1", "data.field=x")
+        changed("nodes=5000", "gpus=65", "args.trees=x", "args.oops=1", "data.field=x")
     told = [line.partition(":")[0] for line in caught.value.message.splitlines()]
     assert told == ["nodes", "gpus", "args.trees", "args.oops", "data.field"]
 

@@ -1,4 +1,4 @@
-"""The README says what is true: its help text is what `rpac` prints, its links lead somewhere."""
+"""The README says what is true: its tables are the program's, its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from rpac_ci.command_table import keys_table, verbs_table
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -19,11 +20,16 @@ def help_text() -> str:
         [sys.executable, "-m", "rpac_ci", "--help"],
         capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "100"},
     )  # fmt: skip
-    return f"<!-- help: begin -->\n```text\n{done.stdout.rstrip()}\n```\n<!-- help: end -->"
+    return f"```text\n{done.stdout.rstrip()}\n```"
 
 
-def test_the_help_in_the_readme_is_what_rpac_prints() -> None:
-    assert help_text() in README
+# what stands between `<!-- name: begin -->` and `<!-- name: end -->`
+PARTS = {"help": help_text, "commands": verbs_table, "keys": keys_table}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_generated_in_the_readme_is_up_to_date(name: str) -> None:
+    assert f"<!-- {name}: begin -->\n{PARTS[name]()}\n<!-- {name}: end -->" in README
 
 
 @pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
@@ -42,6 +48,10 @@ def test_the_example_experiment_of_the_readme_is_valid() -> None:
     assert (experiment.id, experiment.resources.memory) == ("exp-42", 8192)
 
 
-if __name__ == "__main__":  # writes the help text into the README
-    pattern = re.compile(r"<!-- help: begin -->.*?<!-- help: end -->", re.DOTALL)
-    (ROOT / "README.md").write_text(pattern.sub(lambda _: help_text(), README))
+if __name__ == "__main__":  # writes them into the README
+    text = README
+    for part, made in PARTS.items():
+        begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{made()}\n{end}{rest.partition(end)[2]}"
+    (ROOT / "README.md").write_text(text)

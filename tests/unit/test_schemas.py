@@ -16,7 +16,9 @@ from rpac_ci.verdict import judge
 from tests.conftest import ROOT, asset
 from tests.unit.builders import definition, finished, pipeline
 
-NAMES = ["experiment.schema.json", "pipeline.schema.json", "record.schema.json"]
+NAMES = [
+    "experiment.schema.json", "pipeline.schema.json", "record.schema.json", "site.schema.json",
+]  # fmt: skip
 
 
 def validator(name: str) -> Draft202012Validator:
@@ -38,7 +40,7 @@ def test_the_committed_schemas_are_up_to_date() -> None:
     assert committed == generated
 
 
-@pytest.mark.parametrize("name", ["experiment", "pipeline", "record"])
+@pytest.mark.parametrize("name", ["experiment", "pipeline", "record", "site"])
 def test_they_are_schemas_and_name_the_version_of_their_documents(name: str) -> None:
     schema = validator(name).schema
     Draft202012Validator.check_schema(schema)

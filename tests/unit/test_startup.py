@@ -11,7 +11,8 @@ import pytest
 import rpac_ci
 
 HEAVY = {
-    "boto3", "cryptography", "distributed", "docker", "h5py", "matplotlib", "numpy", "obstore",
+    "boto3", "cryptography", "distributed", "docker", "github", "h5py", "markdown_it",
+    "matplotlib", "numpy", "obstore",
     "psutil", "pyarrow", "pydantic", "requests", "rich", "ruamel", "scipy", "yaml", "zarr",
 }  # fmt: skip
 

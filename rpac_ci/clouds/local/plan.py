@@ -7,7 +7,7 @@ from typing import Any
 from rpac_ci.clouds.interface import Capabilities
 from rpac_ci.errors import PipelineError
 from rpac_ci.jobs import PROTOCOL
-from rpac_ci.pipeline import Definition, Target
+from rpac_ci.pipeline import Definition, Pipeline, Target
 
 
 class LocalPlanner:
@@ -51,6 +51,10 @@ class LocalPlanner:
             },
             {"step": "release", "scratch": "${site.local.scratch}/${run}-${attempt}"},
         ]
+
+    def price(self, pipeline: Pipeline) -> tuple[float, float] | None:
+        """Nothing: the machine is there anyway."""
+        return 0.0, 0.0
 
 
 PLANNER = LocalPlanner()

@@ -1,0 +1,126 @@
+"""Every mistake in `rpac.yaml` in words: what is wrong, what would be right, where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from rpac_ci import yaml_io
+from rpac_ci.command_table import Role
+from rpac_ci.errors import Problem
+from rpac_ci.site_config import (
+    CLOUDS,
+    DEFAULT_ROLES,
+    MAX_COMMANDS,
+    SCHEMA,
+    Allow,
+    Approval,
+    Budgets,
+    CommitBack,
+    Forks,
+    Rerun,
+    SiteConfig,
+)
+
+_MONEY = "a price such as '5 USD'"
+_CLOUD = f"one of {', '.join(CLOUDS)}"
+# what is right at each place, for people; `*` stands for any key or item
+FORMS: Mapping[str, str] = MappingProxyType(
+    {
+        "schema": repr(SCHEMA),
+        "experiments": "a folder of this repository",
+        "enabled": "true or false",
+        "roles": "a mapping such as {approve: maintain}",
+        "roles.*": f"one of {', '.join(Role)}",
+        "auto_approve_below": _MONEY,
+        "approval": "a mapping such as {expires: 24 h}",
+        "approval.expires": "a duration from '1 min' to '30 d', such as '24 h'",
+        "approval.by_author": "true or false",
+        "budgets": "a mapping such as {run: 5 USD, month: 100 USD}",
+        "budgets.run": _MONEY,
+        "budgets.month": _MONEY,
+        "budgets.person": _MONEY,
+        "budgets.clouds": "a mapping such as {aws: 50 USD}",
+        "budgets.clouds.*": _MONEY,
+        "allow": "a mapping such as {clouds: [local]}",
+        "allow.clouds": "a list such as [local, aws]",
+        "allow.clouds.*": _CLOUD,
+        "allow.regions": "a mapping such as {aws: [us-west-2]}",
+        "allow.regions.*": "a list such as [us-west-2]",
+        "allow.regions.*.*": "a region such as us-west-2",
+        "allow.machines": "a mapping such as {aws: ['c7i.*']}",
+        "allow.machines.*": "a list such as ['c7i.*']",
+        "allow.machines.*.*": "a machine or a pattern such as 'c7i.*'",
+        "allow.registries": "a list such as [ghcr.io/our-lab]",
+        "allow.registries.*": "a registry such as ghcr.io or ghcr.io/our-lab",
+        "forks": f"one of {', '.join(Forks)}",
+        "commit_back": f"one of {', '.join(CommitBack)}",
+        "bots": "a list of numeric ids such as [41898282]",
+        "bots.*": "a bot's numeric id",
+        "commands_per_comment": f"a whole number from 1 to {MAX_COMMANDS}",
+        "rerun": "a list such as [{experiments: [exp-42], every: 30 d}]",
+        "rerun.*": "a mapping such as {experiments: [exp-42], every: 30 d}",
+        "rerun.*.experiments": "a list of ids such as [exp-42], or ['*'] for all",
+        "rerun.*.experiments.*": "an experiment's id, or '*'",
+        "rerun.*.every": "a duration from '1 h' to '366 d', such as '30 d'",
+        "rerun.*.cloud": _CLOUD,
+    }
+)
+
+
+def _names(model: type[BaseModel]) -> Sequence[str]:
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+# keys at each place that has some
+_KEYS: Mapping[str, Sequence[str]] = {
+    "": _names(SiteConfig),
+    "roles": sorted(DEFAULT_ROLES),
+    "approval": _names(Approval),
+    "budgets": _names(Budgets),
+    "budgets.clouds": CLOUDS,
+    "allow": _names(Allow),
+    "allow.regions": CLOUDS,
+    "allow.machines": CLOUDS,
+    "rerun.*": _names(Rerun),
+}
+
+
+def explain(document: yaml_io.Document, error: ErrorDetails) -> Problem:
+    """One mistake, at its place."""
+    place, unknown = error["loc"], error["type"] == "extra_forbidden"
+    if not unknown and place[-1] == "[key]" and place not in document.positions:
+        place, unknown = place[:-1], True  # a mapping with fixed keys, as pydantic names its keys
+    if unknown:
+        return document.problem(place, f"unknown key {_short(place[-1])}", _known(place))
+    if error["type"] == "missing":
+        return document.problem(place, f"the key {place[-1]!r} is missing", f"add '{place[-1]}: …'")
+    what = f"{_short('.'.join(map(str, place)))} has no valid value"
+    return document.problem(place, what, f"expected {FORMS[_find(FORMS, place)]}")
+
+
+def _known(place: tuple[int | str, ...]) -> str:
+    """What is right instead of an unknown key."""
+    known = _KEYS[_find(_KEYS, place[:-1])]
+    near = difflib.get_close_matches(str(place[-1])[:60], known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+
+
+def _find(names: Iterable[str], place: tuple[int | str, ...]) -> str:
+    """The name, with `*` for any key or item, of a place."""
+    for name in names:
+        parts = name.split(".") if name else []
+        if len(parts) == len(place) and all(
+            part in ("*", key) for part, key in zip(parts, place, strict=True)
+        ):
+            return name
+    raise LookupError(f"no form is known for {len(place)} levels below {place[:1]}")
+
+
+def _short(key: object) -> str:
+    text = str(key)
+    return repr(text if len(text) <= 40 else f"{text[:39]}…")
