@@ -156,9 +156,7 @@ def _parse(found: Sequence[tuple[int, _Candidate]]) -> ParsedComment:
     if (more := len(problems) - MAX_PROBLEMS) > 0:
         problems[MAX_PROBLEMS:] = [f"and {more} more"]
     known = dict.fromkeys(hint for hint in hints[: 2 * MAX_PROBLEMS] if hint)
-    return ParsedComment(
-        problems=tuple(problems), hints=tuple(known), understood=tuple(commands)
-    )
+    return ParsedComment(problems=tuple(problems), hints=tuple(known), understood=tuple(commands))
 
 
 def _refused(problem: str) -> ParsedComment:

@@ -11,11 +11,11 @@ from rpac_ci import __version__, clouds
 from rpac_ci.canonical import Json
 from rpac_ci.clouds import PLANNERS
 from rpac_ci.driver import Notify, RunDriver
-from rpac_ci.errors import HistoryError, RpacError, StorageError
+from rpac_ci.errors import HistoryError, RpacError, RunNotFoundError, StorageError
 from rpac_ci.events import LEASE_S, EventLog, Kind, is_gone
 from rpac_ci.jobs import Keys, RunId, Waits, content_key
 from rpac_ci.planning import Plan
-from rpac_ci.run import Wait, fold, new_run_id
+from rpac_ci.run import Step, Wait, fold, new_run_id
 from rpac_ci.steps import archive_digest
 from rpac_ci.workspace import Workspace
 
@@ -179,6 +179,46 @@ def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
             action = f"rpac advance {run}"
             swept.append(Swept(run=run, what=f"open run, {_who(workspace, run)}", action=action))
     return swept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """A run that is not committed yet."""
+
+    run: str
+    started: str
+    doing: str  # the step it is at, and whether anybody is at it
+
+    def to_json(self) -> dict[str, Json]:
+        """As plain values."""
+        return {"run": self.run, "started": self.started, "doing": self.doing}
+
+
+def look(workspace: Workspace, run: str) -> OpenRun:
+    """How far an open run is."""
+    state = fold(EventLog(workspace.storage, run).read())
+    left = [step.value for step in Step if step not in state.results]
+    doing = f"{left[0]}, {_who(workspace, run)}" if left else "to be recorded"
+    if state.cancelled or workspace.storage.head(Keys(run).cancel):
+        doing += ", to be cancelled"
+    return OpenRun(run=run, started=state.created_at, doing=doing)
+
+
+def cancel(workspace: Workspace, run: str, why: str) -> str:
+    """
+    Ask an open run to stop; whoever drives it sees to that.
+
+    Returns:
+        Its whole id.
+
+    Raises:
+        RunNotFoundError: there is no such open run.
+    """
+    found = locate(workspace, run)
+    if found is None:
+        raise RunNotFoundError(f"there is no open run {run!r}", hint="rpac status lists them")
+    workspace.storage.create_json(Keys(found).cancel, {"why": why})
+    return found
 
 
 def _who(workspace: Workspace, run: str) -> str:

@@ -61,6 +61,18 @@ What is computed, from which data, and why these tolerances. Run it with `rpac r
 """
 
 
+def files(name: str, title: str = "") -> dict[str, str]:
+    """The files of a new experiment, by their names in its folder."""
+    shown = " ".join(title.split()) or f"What {name} shows, in one line"
+    words = {"id": name, "title": shown, "quoted": json.dumps(shown, ensure_ascii=False)}
+    return {
+        "experiment.yaml": _EXPERIMENT.format(**words),
+        "main.py": _MAIN,
+        "requirements.lock": _LOCK,
+        "README.md": _README.format(**words),
+    }
+
+
 def new(name: str, *, title: str = "", repository: Path | str = ".") -> list[Path]:
     """
     Write the files of a new experiment.
@@ -80,18 +92,10 @@ def new(name: str, *, title: str = "", repository: Path | str = ".") -> list[Pat
     folder = workspace.experiments / name
     if name in find(workspace.experiments) or folder.exists():
         raise CommandError(f"the experiment {name!r} is there already")
-    shown = " ".join(title.split()) or f"What {name} shows, in one line"
-    words = {"id": name, "title": shown, "quoted": json.dumps(shown, ensure_ascii=False)}
-    files = {
-        "experiment.yaml": _EXPERIMENT.format(**words),
-        "main.py": _MAIN,
-        "requirements.lock": _LOCK,
-        "README.md": _README.format(**words),
-    }
     written = []
     try:
         folder.mkdir(parents=True)
-        for file, content in files.items():
+        for file, content in files(name, title).items():
             path = folder / file
             path.write_text(content, encoding="utf-8")
             written.append(path)

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
         logs,
         show,
     )
-    from rpac_ci.api.runs import advance, plan, plan_study, reproduce, study, sweep, validate
+    from rpac_ci.api.runs import (
+        advance,
+        cancel,
+        plan,
+        plan_study,
+        reproduce,
+        status,
+        study,
+        sweep,
+        validate,
+    )
     from rpac_ci.api.upkeep import collect, fsck, gc, push
     from rpac_ci.collector import Collected
     from rpac_ci.comparison import RunComparison
@@ -31,7 +41,7 @@ if TYPE_CHECKING:
     from rpac_ci.garbage import Garbage, Kept
     from rpac_ci.inbox import Pushed
     from rpac_ci.log_check import Checked
-    from rpac_ci.open_runs import Advanced, Swept
+    from rpac_ci.open_runs import Advanced, OpenRun, Swept
     from rpac_ci.past_runs import PastRun
     from rpac_ci.planning import Plan
     from rpac_ci.records import RunRecord, Verdict
@@ -46,6 +56,7 @@ __all__ = [
     "Conclusion",
     "Garbage",
     "Kept",
+    "OpenRun",
     "PastRun",
     "Plan",
     "Problem",
@@ -61,6 +72,7 @@ __all__ = [
     "Verdict",
     "accept",
     "advance",
+    "cancel",
     "collect",
     "compare",
     "fetch",
@@ -73,6 +85,7 @@ __all__ = [
     "push",
     "reproduce",
     "show",
+    "status",
     "study",
     "sweep",
     "validate",
@@ -80,7 +93,7 @@ __all__ = [
 
 _HOMES = {
     "rpac_ci.api.past": ("Acceptance accept compare fetch history logs show"),
-    "rpac_ci.api.runs": ("advance plan plan_study reproduce study sweep validate"),
+    "rpac_ci.api.runs": ("advance cancel plan plan_study reproduce status study sweep validate"),
     "rpac_ci.api.upkeep": ("collect fsck gc push"),
     "rpac_ci.collector": "Collected",
     "rpac_ci.comparison": "RunComparison",
@@ -90,7 +103,7 @@ _HOMES = {
     "rpac_ci.garbage": "Garbage Kept",
     "rpac_ci.inbox": "Pushed",
     "rpac_ci.log_check": "Checked",
-    "rpac_ci.open_runs": "Advanced Swept",
+    "rpac_ci.open_runs": "Advanced OpenRun Swept",
     "rpac_ci.past_runs": "PastRun",
     "rpac_ci.planning": "Plan",
     "rpac_ci.records": "RunRecord Verdict",

@@ -18,11 +18,12 @@ from rpac_ci.errors import (
     ExperimentError,
     HistoryError,
     Problem,
+    RunNotFoundError,
     StorageError,
 )
 from rpac_ci.experiment_model import EXPERIMENT_FILE
 from rpac_ci.jobs import Waits
-from rpac_ci.open_runs import Advanced, Swept
+from rpac_ci.open_runs import Advanced, OpenRun, Swept
 from rpac_ci.planning import Plan, make_plan, read_record
 from rpac_ci.reproduction_log import ReproductionLog
 from rpac_ci.study_words import axes
@@ -317,6 +318,45 @@ def advance(
     assert record.verdict is not None
     status, code = f"over already: {record.verdict.outcome}", record.verdict.exit_code
     return [Advanced(run=record.run, status=status, exit_code=code)]
+
+
+def status(run: str | None = None, *, repository: Path | str = ".") -> list[OpenRun]:
+    """
+    Runs that are not over, oldest first, and how far they are.
+
+    Args:
+        run: only this one; a part of its id will do.
+        repository: a folder in it.
+
+    Raises:
+        RunNotFoundError: there is no such open run.
+    """
+    workspace = Workspace.open(repository)
+    if run is None:
+        return [open_runs.look(workspace, name) for name in open_runs.names(workspace)]
+    found = open_runs.locate(workspace, run)
+    if found is None:
+        raise RunNotFoundError(
+            f"there is no open run {run!r}", hint="rpac history lists the others"
+        )
+    return [open_runs.look(workspace, found)]
+
+
+def cancel(run: str, *, repository: Path | str = ".") -> str:
+    """
+    Ask an open run to stop; it is released and recorded by whoever drives it, or `advance`.
+
+    Args:
+        run: its id, or a part of it.
+        repository: a folder in it.
+
+    Returns:
+        Its whole id.
+
+    Raises:
+        RunNotFoundError: there is no such open run.
+    """
+    return open_runs.cancel(Workspace.open(repository), run, "asked for by rpac cancel")
 
 
 def sweep(*, repository: Path | str = ".", dry_run: bool = False) -> list[Swept]:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rpac_ci.actions import (
+from rpac_ci.errors import CommandError
+from rpac_ci.github.actions import (
     HIDDEN,
     MAX_OUTPUTS,
     MAX_SUMMARY,
@@ -21,8 +22,7 @@ from rpac_ci.actions import (
     neutral_log,
     redact,
 )
-from rpac_ci.errors import CommandError
-from rpac_ci.github_events import CommentCreated, Ignored, Reason
+from rpac_ci.github.events import CommentCreated, Ignored, Reason
 from tests.conftest import asset
 
 TOKEN = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"

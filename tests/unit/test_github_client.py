@@ -16,12 +16,12 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpac_ci import github_answers
 from rpac_ci.errors import ExitCode, GitHubError
-from rpac_ci.github_answers import Annotation, ChangedFile, CommentRef, Role, Rule
-from rpac_ci.github_client import GitHub
-from rpac_ci.github_fields import FieldError, Fields
-from rpac_ci.github_transport import PATIENCE_S, TRIES, UnclearError
+from rpac_ci.github import answers as github_answers
+from rpac_ci.github.answers import Annotation, ChangedFile, CommentRef, Role, Rule
+from rpac_ci.github.client import GitHub
+from rpac_ci.github.fields import FieldError, Fields
+from rpac_ci.github.transport import PATIENCE_S, TRIES, UnclearError
 from tests.conftest import asset
 from tests.standins.web import broken_off, bundle, content, in_turn, redirect, serve, status
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpac_ci.github_events import (
+from rpac_ci.github.events import (
     MAX_BYTES,
     MAX_COMMAND,
     Advance,
@@ -29,7 +29,7 @@ from rpac_ci.github_events import (
     Via,
     read_event,
 )
-from rpac_ci.github_fields import is_full_name, is_ref, is_sha
+from rpac_ci.github.fields import is_full_name, is_ref, is_sha
 from tests.conftest import asset
 
 OCTOCAT = Person(id=583231, login="octocat", kind="User")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from rpac_ci.formats import markdown
-from rpac_ci.github_limits import (
+from rpac_ci.github.limits import (
     CHECK_BYTES,
     COMMENT_CHARACTERS,
     SHORTEST,

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from rpac_ci import api, handover
+from rpac_ci import api
+from rpac_ci.bot import handover
+from rpac_ci.bot.handover import HandoverError
 from rpac_ci.conclude import judged
 from rpac_ci.driver import RunDriver, read_pipeline
 from rpac_ci.events import Event, EventLog, Kind, timestamp
-from rpac_ci.handover import HandoverError
 from rpac_ci.open_runs import start
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import OutputFile

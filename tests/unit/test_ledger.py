@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rpac_ci.errors import HistoryError
-from rpac_ci.git import Git
-from rpac_ci.ledger import (
+from rpac_ci.bot.ledger import (
     LEDGER_REF,
     Ledger,
     LedgerView,
@@ -21,8 +19,10 @@ from rpac_ci.ledger import (
     run_folder,
     ticket_files,
 )
+from rpac_ci.bot.tickets import Dispatch, Handled, Settlement, Ticket
+from rpac_ci.errors import HistoryError
+from rpac_ci.git import Git
 from rpac_ci.source_trees import SourceFile, SourceTree, make
-from rpac_ci.tickets import Dispatch, Handled, Settlement, Ticket
 from tests.conftest import git
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -58,7 +58,8 @@ def ticket(**changes: object) -> Ticket:
         "experiment": "quick", "target": "quick", "head": "a" * 40, "base": "main",
         "tree": "b" * 64, "pipeline": "sha256:" + "c" * 64, "science": "sha256:" + "d" * 64,
         "cloud": "local", "region": None, "machine": None, "image": None, "nodes": 1,
-        "cost_low": 0.0, "cost_high": 0.0, "cost_limit": None, "minutes": 46, "made_at": "2026-01-02T03:04:05.000Z",
+        "cost_low": 0.0, "cost_high": 0.0, "cost_limit": None, "minutes": 46,
+        "made_at": "2026-01-02T03:04:05.000Z",
         "created": {"pipeline": "sha256:" + "c" * 64},
     }  # fmt: skip
     return Ticket.model_validate(fields | changes).signed()

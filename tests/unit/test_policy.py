@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from rpac_ci import policy_plans, policy_rules
 from rpac_ci.command_table import Role
 from rpac_ci.policy import REASONS, SCHEDULE, Facts, Kind, Spent, admit, decide
+from rpac_ci.policy import plans as policy_plans
+from rpac_ci.policy import rules as policy_rules
 from rpac_ci.site_config import DEFAULT_ROLES, SiteConfig
 from tests.unit.policy_cases import (
     APPROVAL,

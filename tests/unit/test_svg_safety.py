@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rpac_ci.svg_safety import is_still
+from rpac_ci.bot.svg_safety import is_still
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
 

@@ -1,0 +1,407 @@
+"""
+Every sentence that the bot says on GitHub, one function for each situation. Pure.
+
+Whatever comes from people, experiments or jobs is shown as text: it makes no mention, no link, no
+table cell of its own, and no command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from rpac_ci.bot.tickets import Dispatch, Ticket
+from rpac_ci.changes import against_reference
+from rpac_ci.comparison import RunComparison
+from rpac_ci.errors import RpacError
+from rpac_ci.formats.markdown import check_table, details, fence, table, text
+from rpac_ci.planning import Plan
+from rpac_ci.quantities import count, format_duration, format_value
+from rpac_ci.records import RunRecord, Status
+
+MAX_CHECKS = 30  # rows of a table in a comment; the report has all
+MAX_FIGURES = 4
+_SIGN = {
+    "reproduced": "✅", "not reproduced": "❌", "compared (variant)": "🔀", "baseline": "🔵",
+    "inconclusive": "⚪", "could not run": "⚠️",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """Addresses of one run's things; "" where there is none."""
+
+    repository: str  # https://github.com/owner/name
+    workflow: str = ""
+    log_commit: str = ""  # commit of rpac/log that has the report
+    folder: str = ""  # of the report
+
+    def report(self) -> str:
+        """Address of the report, for good."""
+        return self._file("report.md")
+
+    def _file(self, name: str) -> str:
+        if not (self.log_commit and self.folder):
+            return ""
+        return f"{self.repository}/blob/{self.log_commit}/{quote(f'{self.folder}/{name}')}"
+
+    def figure(self, name: str) -> str:
+        """Address of a figure's bytes."""
+        return f"{self._file(name)}?raw=true"
+
+
+def run_marker(run: str) -> str:
+    """Hidden first line of the one comment about a run."""
+    return f"<!-- rpac:run={run} -->"
+
+
+def check_name(experiment: str) -> str:
+    """Name of the check run of an experiment's runs."""
+    return f"rpac: {experiment}"
+
+
+def answer_marker(comment: int) -> str:
+    """Hidden first line of the answer to a comment."""
+    return f"<!-- rpac:answer={comment} -->"
+
+
+def quiet(value: str) -> str:
+    """Text of others, without mentions and references to issues."""
+    return re.sub(r"(?<!&)[@#](?=\w)", lambda m: f"{m[0]}\u200b", text(value))
+
+
+def moment(at: datetime) -> str:
+    """`2026-01-02 03:04 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+# --- one run ------------------------------------------------------------------------------------
+
+
+def started(dispatch: Dispatch, ticket: Ticket, links: Links, phase: str, at: datetime) -> str:
+    """
+    The comment about a run while it goes on.
+
+    Args:
+        dispatch: of the run.
+        ticket: what it does.
+        links: to the job.
+        phase: what it is at, for people.
+        at: when that was known.
+    """
+    facts = [
+        ("Run", f"`{dispatch.run}`"),
+        ("Now", f"**{quiet(phase)}**"),
+        ("Commit", f"`{ticket.head[:12]}`"),
+        ("Where", f"{quiet(ticket.cloud)}, {count(ticket.nodes, 'node')}"),
+        ("Costs at most", dollars(ticket.cost_high)),
+        ("Takes at most", format_duration(60 * ticket.minutes)),
+        ("Last update", moment(at)),
+    ]
+    job = f"[the job]({links.workflow})" if links.workflow else "the job"
+    return "\n".join(
+        [
+            f"### ⏳ `{ticket.target}` is being reproduced",
+            "",
+            table(("", ""), facts),
+            "",
+            f"Watch {job}. To stop it:",
+            "",
+            fence(f"/cancel {dispatch.run}"),
+        ]
+    )
+
+
+def finished(record: RunRecord, links: Links, *, where: str, at: datetime) -> str:
+    """
+    The comment about a run that is over.
+
+    Args:
+        record: with its verdict.
+        links: to job, report and figures.
+        where: which branches have the report, and why others have not.
+        at: when it was written.
+    """
+    verdict = record.verdict
+    assert verdict is not None
+    lines = [
+        f"### {sign(verdict.outcome)} `{record.experiment}`: {quiet(verdict.outcome)}",
+        "",
+        quiet(verdict.reason),
+    ]
+    if record.outcome.status is not Status.SUCCEEDED:
+        lines += ["", *_failure(record)]
+    checks = [check for check in verdict.checks if check.required] or list(verdict.checks)
+    if checks:
+        lines += ["", check_table(checks[:MAX_CHECKS])]
+        if len(checks) > MAX_CHECKS:
+            lines += ["", f"… and {len(checks) - MAX_CHECKS} more in the report."]
+    lines += ["", table(("", ""), _facts(record, links))]
+    lines += _figures(record, links)
+    if rows := _changes(record):
+        header = ("", "Reference", "This run", "Could explain another number")
+        lines += ["", details(f"{count(len(rows), 'difference')} to the reference",
+                              table(header, rows))]  # fmt: skip
+    lines += ["", where, "", "To repeat it, here or in a terminal after `rpac`:", ""]
+    lines += [fence(f"/reproduce {record.experiment}@{record.run}")]
+    lines += ["", f"<sub>Last update {moment(at)}</sub>"]
+    return "\n".join(lines)
+
+
+def sign(outcome: str) -> str:
+    """A sign that goes with a verdict."""
+    return next((sign for start, sign in _SIGN.items() if outcome.startswith(start)), "⚪")
+
+
+def _failure(record: RunRecord) -> list[str]:
+    outcome = record.outcome
+    lines = [f"**What failed:** {quiet(outcome.reason)}: {quiet(outcome.message)}"]
+    if outcome.exit_code is not None:
+        lines.append(f"**Exit code of the command:** {outcome.exit_code}")
+    tried = f"rpac {record.circumstances.rpac} on {record.circumstances.cloud}"
+    lines.append(f"**What was tried:** `{' '.join(record.identity.command)[:300]}` with {tried}")
+    advice = outcome.hint or "look at the end of the log, mend it, push, and ask again"
+    lines.append(f"**What to do:** {quiet(advice)}")
+    shown = "  \n".join(lines)
+    if not outcome.log_tail:
+        return [shown]
+    return [shown, "", details("The end of the log", fence(outcome.log_tail))]
+
+
+def _facts(record: RunRecord, links: Links) -> list[tuple[str, str]]:
+    around = record.circumstances
+    verdict = record.verdict
+    assert verdict is not None
+    cost = record.outcome.cost_usd
+    facts = [
+        ("Run", f"`{record.run}`"),
+        ("Compared with", quiet(verdict.reference)),
+        ("Where", f"{quiet(around.cloud)}, {count(len(around.nodes), 'node')}"),
+        ("Cost", "not known" if cost is None else dollars(cost)),
+        ("Pipeline", f"`{record.identity.pipeline}`"),
+    ]
+    if verdict.grade:
+        facts.append(("How firmly it is pinned", f"grade {verdict.grade}"))
+    if around.phases:
+        total = max(phase.start_s + phase.duration_s for phase in around.phases)
+        facts.append(("Took", format_duration(total)))
+    if report := links.report():
+        facts.append(("Report", f"[report.md]({report})"))
+    if links.workflow:
+        facts.append(("Job", f"[log and outputs]({links.workflow})"))
+    return facts
+
+
+def _figures(record: RunRecord, links: Links) -> list[str]:
+    if not links.report():
+        return []
+    names = [o.path for o in record.outcome.outputs if o.path.endswith((".png", ".svg"))]
+    kept = [f"figures/{name.removeprefix('figures/')}" for name in names[:MAX_FIGURES]]
+    return [line for name in kept for line in ("", f"![{quiet(name)}]({links.figure(name)})")]
+
+
+def _changes(record: RunRecord) -> list[tuple[str, ...]]:
+    return [
+        (quiet(c.key), quiet(_short(c.before)), quiet(_short(c.after)), c.effect.value)
+        for c in against_reference(record)
+    ]
+
+
+def _short(value: object) -> str:
+    shown = "–" if value is None else str(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}…"
+
+
+def dollars(value: float | None) -> str:
+    """0.0 -> `nothing`; None -> `not known`."""
+    if value is None:
+        return "not known"
+    return f"{value:.2f} USD" if value else "nothing"
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+
+def plan(ticket: Ticket, planned: Plan, *, ask: str = "") -> str:
+    """
+    What would be done, and how to have it done.
+
+    Args:
+        ticket: of the plan.
+        planned: the plan itself.
+        ask: why it waits for an approval; "" when it was only asked for.
+    """
+    lines = [f"### 📋 Plan `{ticket.id}` for `{ticket.target}`", ""]
+    if ask:
+        lines += [f"It is not run yet: {quiet(ask)}", ""]
+    lines += _planned(ticket, planned)
+    lines += ["", "To run exactly this:", "", fence(f"/approve {ticket.id}")]
+    return "\n".join(lines)
+
+
+def preview(ticket: Ticket, planned: Plan) -> str:
+    """What would be done if somebody asked for it."""
+    lines = [f"### `{ticket.target}` on {quiet(ticket.cloud)}", "", *_planned(ticket, planned)]
+    return "\n".join([*lines, "", "To run it:", "", fence(f"/reproduce {ticket.target}")])
+
+
+def _planned(ticket: Ticket, planned: Plan) -> list[str]:
+    pipeline = planned.pipeline
+    machines = f"{count(ticket.nodes, 'node')} with {count(pipeline.resources.cpus, 'processor')}"
+    low, high = ticket.cost_low, ticket.cost_high
+    cost = dollars(high) if high is None or low == high else f"{low:.2f} to {high:.2f} USD"
+    facts = [
+        ("Commit", f"`{ticket.head}`"),
+        ("Where", f"{quiet(ticket.cloud)}, {machines}, engine {pipeline.engine.name}"),
+        ("Command", f"`{_code(' '.join(pipeline.command))}`"),
+        ("Time limit", format_duration(pipeline.limits.time)),
+        ("Cost", cost),
+        ("Compared with", quiet(reference(planned))),
+        ("Data", quiet(identity(planned))),
+        ("Pipeline", f"`{ticket.pipeline}`"),
+    ]
+    lines = [table(("", ""), facts)]
+    if changed := planned.reference.changed:
+        rows = [(quiet(k), quiet(_short(v[0])), quiet(_short(v[-1]))) for k, v in changed.items()]
+        lines += ["", "What differs from the reference:", "", table(("", "Before", "Now"), rows)]
+    return lines + [f"\n- {quiet(remark)}" for remark in planned.remarks]
+
+
+def reference(planned: Plan) -> str:
+    """What the result will be compared with, in a few words."""
+    kind = planned.reference.kind.value
+    runs = [run.run for run in planned.reference.runs]
+    if kind == "expect":
+        return "the values that the experiment declares"
+    if kind == "none":
+        return "nothing yet: this will be a baseline"
+    return f"{'run' if kind == 'run' else 'accepted'} {', '.join(runs[:3])}"
+
+
+def identity(planned: Plan) -> str:
+    """How strongly the bytes of each input are known beforehand."""
+    levels = [f"{name}: {ref.level.value}" for name, ref in planned.pipeline.data.items()]
+    return ", ".join(levels) or "no inputs"
+
+
+def problem(words: str, error: RpacError) -> str:
+    """A command that could not be done."""
+    hint = f"\n\n{quiet(error.hint)}" if error.hint else ""
+    return f"`{_code(words)}` could not be done:\n\n{fence(error.message)}{hint}"
+
+
+def refused(words: str, code: str, message: str, hint: str = "") -> str:
+    """A command that the policy does not allow."""
+    advice = f" {quiet(hint)}" if hint else ""
+    return f"`{_code(words)}` is not run: {quiet(message)} (`{code}`){advice}"
+
+
+def misread(problems: Sequence[str], hints: Sequence[str] = ()) -> str:
+    """A comment with mistakes: nothing of it is done."""
+    rows = "\n".join(f"- {quiet(line)}" for line in problems)
+    advice = "".join(f"{quiet(hint)}  \n" for hint in hints)
+    return (
+        f"Nothing was done, since this is not clear:\n\n{rows}\n\n{advice}"
+        "`/help` explains the commands."
+    )
+
+
+def held_back(words: str) -> str:
+    """A command that is clear, of a comment in which another one is not."""
+    return f"`{_code(words)}` was not run either: first mend the rest of the comment."
+
+
+def _code(words: str) -> str:
+    """Inside single backticks, also in a table."""
+    return " ".join(words.split()).replace("`", "'").replace("|", "¦")[:300]
+
+
+def statuses(rows: Sequence[Mapping[str, str]]) -> str:
+    """Runs that were asked for on this pull request."""
+    if not rows:
+        return "No run was asked for here yet."
+    keys = ("run", "experiment", "state", "at")
+    cells = [tuple(quiet(row[key]) for key in keys) for row in rows]
+    return table(("Run", "Experiment", "State", "Asked for at"), cells)
+
+
+def block(title: str, content: str) -> str:
+    """Plain text of a terminal, below a title."""
+    return f"{title}\n\n{fence(content)}"
+
+
+def comparison(found: RunComparison) -> str:
+    """Two runs side by side."""
+    first, second = found.runs
+    same = "the same" if found.same_science else "other"
+    lines = [
+        f"`{_code(first)}`: {quiet(found.outcomes[0])}; `{_code(second)}`: "
+        f"{quiet(found.outcomes[1])}; {same} science",
+    ]
+    changes = [
+        (quiet(c.key), quiet(_short(c.before)), quiet(_short(c.after)), c.effect.value)
+        for c in found.changes
+    ]
+    if changes:
+        lines += ["", table(("Changed", "First", "Second", "Could explain a number"), changes)]
+    metrics = [
+        (
+            quiet(pair.name),
+            quiet(format_value(pair.first.value, pair.first.unit) if pair.first else "–"),
+            quiet(format_value(pair.second.value, pair.second.unit) if pair.second else "–"),
+            "–" if pair.difference is None else f"{pair.difference:+.3g}",
+        )
+        for pair in found.metrics
+    ]
+    if metrics:
+        lines += ["", table(("Metric", "First", "Second", "Difference"), metrics)]
+    outputs = [(quiet(pair.path), pair.says, quiet(pair.note)) for pair in found.outputs]
+    if outputs:
+        lines += ["", table(("Output", "", ""), outputs)]
+    return "\n".join(lines)
+
+
+def not_recorded(run: str, error: RpacError) -> str:
+    """A run that is over and in no log."""
+    hint = f"\n\n{quiet(error.hint)}" if error.hint else ""
+    return (
+        f"### ⚠️ Run `{run}` is over, but could not be recorded\n\n{fence(error.message)}{hint}\n\n"
+        "Its results are among the job's artifacts; run that job again when the cause is mended."
+    )
+
+
+def accepted(run: str, where: str) -> str:
+    """A run that is a reference from now on."""
+    return f"Run `{run}` is a reference from now on. {where}"
+
+
+def cancelling(run: str, others: Sequence[str]) -> str:
+    """A run that was told to stop."""
+    told = f"Run `{run}` is told to stop; its comment says when everything is released."
+    if others:
+        names = ", ".join(f"`{name}`" for name in others)
+        told += f" {names} of the same comment end with it."
+    return told
+
+
+def verdict_changed(record: RunRecord, before: str, links: Links, at: datetime) -> tuple[str, str]:
+    """Title and body of the issue that a scheduled run opens when its verdict is another one."""
+    assert record.verdict is not None
+    title = f"{record.experiment}: {record.verdict.outcome}, was {before}"
+    body = (
+        f"A scheduled run of `{record.experiment}` came out otherwise than the one before.\n\n"
+        f"{finished(record, links, where='', at=at)}"
+    )
+    return title, body
+
+
+def where_it_is(links: Links, branch: str, commit: str | None, why: str) -> str:
+    """Which branches have the report, and why the pull request's has not."""
+    if not links.log_commit:
+        return f"The report is not on `rpac/log` yet: {quiet(why)}"
+    if commit:
+        return f"Report and pipeline are on `{_code(branch)}` ({commit[:12]}) and on `rpac/log`."
+    return f"Report and pipeline are on `rpac/log` only: {quiet(why)}."

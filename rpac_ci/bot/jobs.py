@@ -1,0 +1,242 @@
+"""
+The jobs of one dispatched run on GitHub: `fetch` and `run` where the experiment's code is executed,
+with no secret and no right to write; `conclude` where results are data and may be written down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rpac_ci import open_runs
+from rpac_ci.api.runs import drive_attached
+from rpac_ci.bot import checkouts, handover
+from rpac_ci.bot.ledger import Ledger, LedgerView
+from rpac_ci.bot.tickets import Dispatch, Ticket
+from rpac_ci.collector import collect
+from rpac_ci.conclude import entry_of, judged
+from rpac_ci.driver import Notify, RunDriver, load_pipeline
+from rpac_ci.errors import HistoryError, RpacError, RunNotFoundError
+from rpac_ci.events import Event, Kind, timestamp
+from rpac_ci.git import Git
+from rpac_ci.inbox import push
+from rpac_ci.log_entries import EntryName
+from rpac_ci.pipeline import Pipeline
+from rpac_ci.planning import read_record
+from rpac_ci.records import RunRecord
+from rpac_ci.reproduction_log import ReproductionLog, RunPath, run_folder
+from rpac_ci.source_trees import SourceTree
+from rpac_ci.workspace import Workspace
+
+MAX_FOREIGN_SOURCE = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A dispatched run with all that the ledger says about it."""
+
+    dispatch: Dispatch
+    ticket: Ticket
+    pipeline: Pipeline
+    pipeline_bytes: bytes
+    source: SourceTree
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.dispatch.run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A run that is judged, and where the log has it ("" while it waits in the inbox)."""
+
+    record: RunRecord
+    folder: str
+    log_commit: str
+    why: str = ""  # it is not in the log yet
+
+
+def read_order(view: LedgerView, run: str) -> Order:
+    """
+    What was dispatched under a run's id, every hash checked.
+
+    Raises:
+        RunNotFoundError: nothing.
+        HistoryError: the ledger contradicts itself.
+    """
+    dispatch = view.dispatch(run) if EntryName.is_run(run) else None
+    if dispatch is None:
+        raise RunNotFoundError(f"no run {run!r} was dispatched")
+    ticket = view.ticket(dispatch.ticket)
+    if ticket is None:
+        raise HistoryError(f"the ledger has no plan {dispatch.ticket} for {run}")
+    content = view.pipeline(ticket.id)
+    pipeline, source = load_pipeline(content), view.source(ticket.id)
+    if pipeline.digest != ticket.pipeline or source.sha256 != pipeline.source.sha256:
+        raise HistoryError(f"pipeline or code of the plan {ticket.id} are not what was planned")
+    return Order(
+        dispatch=dispatch, ticket=ticket, pipeline=pipeline, pipeline_bytes=content, source=source
+    )
+
+
+def folder_of(workspace: Workspace, run: str) -> Path:
+    """Where the jobs of one run work: a checkout of the planned commit."""
+    return workspace.root / ".rpac" / "bot" / run / "tree"
+
+
+def fetch(workspace: Workspace, run: str) -> Workspace:
+    """
+    Bring a dispatched run here, ready to be driven; the last thing that needs the network of git.
+
+    Returns:
+        The workspace that the run is in.
+
+    Raises:
+        RpacError: it was not dispatched, or its commit cannot be had.
+    """
+    ledger = Ledger(workspace.git)
+    ledger.fetch()
+    order = read_order(ledger.view(), run)
+    _fetch_commit(workspace.git, order.ticket)
+    root = folder_of(workspace, run)
+    if not root.exists():
+        workspace.storage  # noqa: B018 - makes .rpac/, which git ignores
+        root.parent.mkdir(parents=True, exist_ok=True)
+        checkouts.add(workspace.git, order.ticket.head, root)
+    there = replace(workspace, root=root, git=Git(root))
+    open_runs.make(
+        there, run, dict(order.ticket.created), order.pipeline_bytes, order.source.archive()
+    )
+    return there
+
+
+def _fetch_commit(git: Git, ticket: Ticket) -> None:
+    """
+    Raises:
+        HistoryError: nobody has the commit any more.
+    """
+    if git.resolve(f"{ticket.head}^{{commit}}"):
+        return
+    wanted = [ticket.head, *([f"refs/pull/{ticket.pull}/head"] if ticket.pull else [])]
+    for name in wanted:  # a branch may be gone; its pull request still has the commit
+        with contextlib.suppress(HistoryError):
+            git.run(
+                "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1",
+                "--recurse-submodules=no", "origin", name, timeout_s=600,
+            )  # fmt: skip
+        if git.resolve(f"{ticket.head}^{{commit}}"):
+            return
+    raise HistoryError(
+        f"the commit {ticket.head} cannot be fetched",
+        hint="its branch was rewritten after the run was asked for: ask again",
+    )
+
+
+def run(workspace: Workspace, name: str, results: Path, notify: Notify | None = None) -> None:
+    """
+    Take a fetched run to its release, and hand over what came out. An interrupt cancels it.
+
+    Args:
+        workspace: in which it was fetched.
+        name: of the run.
+        results: folder to write to.
+        notify: called as the run goes on.
+
+    Raises:
+        RpacError: it could not be driven to its end; what there is, is handed over all the same.
+    """
+    root = folder_of(workspace, name)
+    there = replace(workspace, root=root, git=Git(root))
+    try:
+        drive_attached(RunDriver(there, name, notify=notify))
+    finally:
+        handover.export(there, name, results)
+
+
+def conclude(
+    workspace: Workspace, order: Order, results: Path | None, *, cancelled: bool, now: datetime
+) -> Written:
+    """
+    Judge what a job left, and add it to the log. May be repeated: a run is judged once.
+
+    Args:
+        workspace: a checkout of the repository, with ledger and log fetched.
+        order: from the ledger.
+        results: what the job left; None when nothing is there.
+        cancelled: the job was told to stop.
+        now: for a job that left nothing.
+    """
+    log = ReproductionLog(workspace.git)
+    folder = run_folder(order.pipeline.id, order.run)
+    if found := _in_log(log, order):
+        return _written(workspace.git, read_record(log, found), folder)
+    events = _events(order, results, cancelled=cancelled, now=now)
+    record = judged(order.run, order.pipeline, events)
+    entry = entry_of(
+        record,
+        order.pipeline,
+        order.pipeline_bytes,
+        read=lambda output: handover.output(results, output) if results else None,
+        source=_source(order),
+    )
+    log.add(entry)
+    push(workspace.git)
+    with contextlib.suppress(RpacError):  # it waits in the inbox; the next collector takes it
+        collect(workspace.git)
+        Ledger(workspace.git).fetch()
+    return _written(workspace.git, record, folder)
+
+
+def _in_log(log: ReproductionLog, order: Order) -> RunPath | None:
+    try:
+        return log.find(order.run, order.pipeline.id)
+    except RunNotFoundError:
+        return None
+
+
+def _written(git: Git, record: RunRecord, folder: str) -> Written:
+    tip = git.resolve("refs/remotes/origin/rpac/log")
+    there = tip is not None and git.resolve(f"{tip}:{folder}/record.json") is not None
+    why = "" if there else "it waits in the inbox for the collector"
+    return Written(record=record, folder=folder, log_commit=tip if tip and there else "", why=why)
+
+
+def _events(order: Order, results: Path | None, *, cancelled: bool, now: datetime) -> list[Event]:
+    """The run's events: the first from the ledger, the others from the job where it left any."""
+    dispatched = datetime.fromisoformat(order.dispatch.at)
+    first = Event(
+        number=1, kind=Kind.CREATED, at=order.dispatch.at, body=dict(order.ticket.created)
+    )
+    limit = dispatched + timedelta(minutes=order.dispatch.minutes) + timedelta(hours=24)
+    try:
+        later = handover.read(
+            results, order.run, order.pipeline, since=dispatched, until=min(now, limit)
+        )
+        events = [first, *later]
+        judged(order.run, order.pipeline, events)  # what fits the schema may still make no sense
+    except handover.HandoverError as exc:
+        return [first, *_nothing(exc.message, cancelled=cancelled, now=now)]
+    except (KeyError, TypeError, ValueError, AttributeError, RpacError) as exc:
+        message = f"the job's results make no record: {type(exc).__name__}"
+        return [first, *_nothing(message, cancelled=cancelled, now=now)]
+    return events
+
+
+def _nothing(message: str, *, cancelled: bool, now: datetime) -> Sequence[Event]:
+    events = handover.lost(f"runner lost: {message}", timestamp(now.astimezone(UTC)))
+    if not cancelled:
+        return events
+    why = {"why": "the job was cancelled on GitHub"}
+    cancel = Event(number=2, kind=Kind.CANCEL, at=events[0].at, body=why)
+    return [cancel, *(replace(event, number=event.number + 1) for event in events)]
+
+
+def _source(order: Order) -> Mapping[str, tuple[str, bytes]]:
+    size = sum(len(file.content) for file in order.source.files)
+    if order.pipeline.source.git and size > MAX_FOREIGN_SOURCE:
+        return {}  # a pinned commit of another repository can be fetched again
+    return {file.path: (file.mode, file.content) for file in order.source.files}
