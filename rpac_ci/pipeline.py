@@ -121,6 +121,12 @@ class Definition(Model):
     verify: dict[str, Rule]
     limits: Limits
 
+    def to_json(self) -> dict[str, Json]:
+        """Plain values under their document names."""
+        rules = {name: rule_json(rule) for name, rule in self.verify.items()}
+        data = {name: ref.without_defaults(["checksum"]) for name, ref in self.data.items()}
+        return {**super().to_json(), "verify": rules, "data": data}
+
 
 class Pipeline(Definition):
     """A definition for one target, with its lineage and the provider's symbolic requests."""
@@ -129,12 +135,6 @@ class Pipeline(Definition):
     target: Target
     lineage: Lineage
     requests: list[dict[str, Any]]
-
-    def to_json(self) -> dict[str, Json]:
-        """Plain values under their document names."""
-        rules = {name: rule_json(rule) for name, rule in self.verify.items()}
-        data = {name: ref.without_defaults(["checksum"]) for name, ref in self.data.items()}
-        return {**super().to_json(), "verify": rules, "data": data}
 
     def to_bytes(self) -> bytes:
         """Canonical YAML: equal pipelines give equal bytes."""

@@ -384,6 +384,8 @@ def _decide(session: Session, work: Work, view: LedgerView, spending: Spending) 
     known = spent(spending, session.request.person.id)
     if isinstance(work.command, Approve):
         work.ticket = view.ticket(work.command.plan)
+        if work.ticket:  # it counts as the spending of whoever asked for it
+            known = spent(spending, work.ticket.requester)
         approval = _approval(session, view, work.ticket) if work.ticket else None
         return policy.decide(_facts(session, work.command.verb, spent=known, approval=approval))
     assert work.ticket is not None

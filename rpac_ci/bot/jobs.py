@@ -6,6 +6,7 @@ with no secret and no right to write; `conclude` where results are data and may 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -184,11 +185,27 @@ def conclude(
         source=_source(order),
     )
     log.add(entry)
-    push(workspace.git)
+    _send(workspace.git)
     with contextlib.suppress(RpacError):  # it waits in the inbox; the next collector takes it
         collect(workspace.git)
         Ledger(workspace.git).fetch()
     return _written(workspace.git, record, folder)
+
+
+def _send(git: Git) -> None:
+    """
+    Raises:
+        HistoryError: the remote does not take the run, however often it is asked.
+    """
+    for pause in (1.0, 5.0, 15.0, 0.0):
+        try:
+            push(git)
+        except HistoryError:
+            if not pause:
+                raise
+            time.sleep(pause)
+        else:
+            return
 
 
 def _in_log(log: ReproductionLog, order: Order) -> RunPath | None:

@@ -324,6 +324,11 @@ def test_no_overrides_change_nothing() -> None:
 # --- differences and lineage ------------------------------------------------------------------
 
 
+def test_a_rule_about_files_is_no_difference_to_itself() -> None:
+    declared = full(verify={"eddies.csv": {"compare": "bytes"}})
+    assert set(differences(declared, compile_pipeline(declared))) == {"target.cloud", "target.runtime"}
+
+
 def test_differences_are_told_key_by_key() -> None:
     after = changed("nodes=3", "args.trees=300", "data.field=file:mine.nc")
     assert differences(full(), after) == {
