@@ -1,0 +1,346 @@
+"""
+Conversations on pull requests: a comment comes in, a commit goes out.
+
+GitHub is a stand-in on a real socket with a real git repository; the jobs of the workflows are
+child processes with real event files; runs really run, on the local cloud.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rpac_ci import api
+from rpac_ci.conclude import conclude
+from rpac_ci.driver import RunDriver
+from rpac_ci.jobs import RunId
+from rpac_ci.open_runs import start
+from rpac_ci.workspace import Workspace
+from tests.conftest import QUICK, QUICK_MAIN, ROOT, git
+from tests.integration.conftest import Terminal
+from tests.standins.github import GitHubServer
+from tests.standins.runner import Runner, Workflow
+
+QUICK_FILES = {
+    "experiments/quick/experiment.yaml": QUICK.format(name="quick"),
+    "experiments/quick/main.py": QUICK_MAIN,
+}
+
+
+class Lab:
+    """A repository on GitHub, its people, and the machines that run its workflows."""
+
+    def __init__(self, hub: GitHubServer, root: Path) -> None:
+        self.hub, self.root = hub, root
+        self.runner = Runner(hub, root / "jobs")
+        self.author = hub.user("octocat", role="write")
+        self.maintainer = hub.user("maintainer", role="maintain")
+        self.reader = hub.user("reader", role="read")
+
+    def pull(
+        self, files: dict[str, str | bytes | None] | None = None, branch: str = "topic"
+    ) -> Any:
+        """A pull request that changes files, by default one that adds an experiment."""
+        self.hub.push(branch, files or dict(QUICK_FILES), "Add an experiment")
+        return self.hub.open_pull(branch, by=self.author)
+
+    def says(self, user: Any, place: Any, body: str) -> Workflow:
+        """Somebody comments; everything that follows."""
+        return self.runner.comment(place, user, body)
+
+    def answers(self, place: Any) -> list[str]:
+        """What the bot has said there."""
+        return [c.body for c in self.hub.comments(place) if c.user.login.endswith("[bot]")]
+
+    def reports(self, branch: str) -> set[str]:
+        """Names of the files below reports/ on a branch, without the source."""
+        found = self.hub.files(branch, "reports/")
+        return {path for path in found if "/source/" not in path}
+
+    def accepted_long_ago(self, experiment: str) -> None:
+        """Somebody ran it on a laptop last year, accepted and pushed it."""
+        rpac = self.clone("laptop")
+        workspace = Workspace.open(rpac.root)
+        planned = api.plan(experiment, repository=rpac.root)
+        run = RunId("20250102T030405Z-00000001")
+        start(workspace, planned, run=run, request={"via": "cli"}, commit=False)
+        RunDriver(workspace, run).drive()
+        conclude(workspace, run)
+        assert rpac("accept", run, "--no-commit").code == 0
+        environment = self.runner.environment("schedule", self.hub.schedule_event(), 1)
+        basic = self.hub.basic(environment["GITHUB_TOKEN"])
+        git(rpac.root, "config", "http.extraheader", basic)
+        assert rpac("push").code == 0
+
+    def clone(self, name: str = "clone") -> Terminal:
+        """What somebody gets who clones the repository."""
+        git(self.root, "clone", "--quiet", self.hub.clone_url, name)
+        return Terminal(self.root / name)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[GitHubServer]:
+    with GitHubServer(tmp_path / "github") as server:
+        yield server
+        assert not server.violations, "\n".join(map(str, server.violations))
+
+
+@pytest.fixture
+def lab(hub: GitHubServer, tmp_path: Path) -> Lab:
+    return Lab(hub, tmp_path)
+
+
+def test_a_comment_reproduces_an_experiment_and_commits_the_report(lab: Lab) -> None:
+    pull = lab.pull()
+    opened = lab.runner.handle("pull_request", lab.hub.pull_event(pull, "opened", lab.author))
+    assert opened.decide.code == 0, opened.decide.err
+    (check,) = lab.hub.checks(pull.head_sha)
+    assert check.conclusion == "success"
+    assert "Time limit" in check.output["summary"]
+    assert "/reproduce quick" in check.output["summary"]
+    head = pull.head_sha
+
+    done = lab.says(lab.author, pull, "Looks good.\n\n/reproduce quick\n")
+
+    assert done.decide.code == 0, done.decide.err
+    run = done.run
+    assert [r.content for r in lab.hub.comments(pull)[0].reactions] == ["eyes"]
+    (answer,) = lab.answers(pull)
+    assert "reproduced: identical" in answer
+    assert "| level |" in answer
+    assert f"/reproduce quick@{run}" in answer
+    on_log = lab.reports("rpac/log")
+    assert {path.rsplit("/", 1)[1] for path in on_log} >= {"report.md", "pipeline.yaml"}
+    assert lab.reports("topic") == on_log
+    assert f"{lab.hub.url}/lab/experiments/blob/" in answer
+    checks = {c.name: c for c in lab.hub.checks(head)}
+    assert checks["rpac: quick"].conclusion == "success"
+    assert checks["rpac: quick"].external_id == run
+
+    lab.hub.merge(pull, squash=True)
+    lab.hub.delete_branch("topic")
+    rpac = lab.clone()
+    assert run in rpac("history", "quick").out
+    again = rpac("reproduce", f"quick@{run}")
+    assert again.code == 0, again.err
+    assert "reproduced: identical" in again.out
+    assert rpac("fsck").code == 0
+
+
+def test_a_second_push_by_the_bot_does_not_move_what_was_tested(lab: Lab) -> None:
+    pull = lab.pull()
+    first = lab.says(lab.author, pull, "/reproduce quick")
+    second = lab.says(lab.author, pull, "/reproduce quick args.level=8")
+    assert {first.run, second.run} == {
+        path.split("/")[3] for path in lab.reports("topic") if path.endswith("record.json")
+    }
+    assert "compared (variant)" in lab.answers(pull)[1]
+
+
+def test_required_checks_keep_the_report_on_the_log_and_the_comment_says_why(lab: Lab) -> None:
+    lab.hub.required_checks("main", ["tests"])
+    pull = lab.pull()
+    lab.says(lab.author, pull, "/reproduce quick")
+    assert lab.reports("rpac/log")
+    assert lab.reports("topic") == set()
+    (answer,) = lab.answers(pull)
+    assert "on `rpac/log` only" in answer
+    assert "requires checks" in answer
+    assert "tests" in answer
+
+
+def test_with_an_apps_token_the_report_goes_to_the_branch_all_the_same(lab: Lab) -> None:
+    lab.hub.required_checks("main", ["tests"])
+    lab.runner.app = {"contents": "write", "metadata": "read"}
+    pull = lab.pull()
+    lab.says(lab.author, pull, "/reproduce quick")
+    assert lab.reports("topic") == lab.reports("rpac/log") != set()
+
+
+def test_a_fork_gets_a_plan_and_somebody_approves_it(lab: Lab) -> None:
+    outsider = lab.hub.user("contributor", role=None)
+    fork = lab.hub.fork(outsider)
+    lab.hub.push("idea", dict(QUICK_FILES), "Add an experiment", repository=fork)
+    pull = lab.hub.open_pull("idea", by=outsider, fork=fork)
+
+    opened = lab.runner.handle("pull_request", lab.hub.pull_event(pull, "opened", outsider))
+    assert opened.decide.code == 0
+    assert lab.hub.checks(pull.head_sha) == []  # a fork's token may not write
+    assert "Time limit" in opened.summary
+
+    asked = lab.says(lab.author, pull, "/reproduce quick")
+    assert asked.runs == []
+    (plan,) = lab.answers(pull)
+    name = plan.split("/approve ")[1].split()[0]
+
+    refused = lab.says(outsider, pull, f"/approve {name}")
+    assert refused.runs == []
+    assert "role-too-low" in lab.answers(pull)[1]
+
+    done = lab.says(lab.maintainer, pull, f"/approve {name}")
+    assert "reproduced: identical" in lab.answers(pull)[2]
+    assert "in a fork" in lab.answers(pull)[2]
+    assert any(done.run in path for path in lab.reports("rpac/log"))
+
+    again = lab.says(lab.maintainer, pull, f"/approve {name}")
+    assert again.runs == []
+    assert "plan-used" in lab.answers(pull)[3]
+
+
+def test_a_job_that_dies_is_told_and_never_held_against_the_result(lab: Lab) -> None:
+    pull = lab.pull()
+    head = pull.head_sha
+    payload = lab.runner.said(pull, lab.author, "/reproduce quick")
+    sent = lab.runner.handle("issue_comment", payload)
+    (waiting,) = lab.answers(pull)
+    assert "is being reproduced" in waiting
+    ended = lab.runner.commit_job(sent.runs[0], None, payload, sent.number, job="failure")
+    assert ended.code == 5
+    (answer,) = lab.answers(pull)
+    assert "could not run" in answer
+    assert "runner lost" in answer
+    assert any(sent.run in path for path in lab.reports("rpac/log"))
+    (check,) = lab.hub.checks(head)
+    assert check.conclusion == "action_required"
+
+
+def test_a_job_that_never_came_is_found_by_the_timer(lab: Lab) -> None:
+    pull = lab.pull()
+    sent = lab.runner.handle("issue_comment", lab.runner.said(pull, lab.author, "/reproduce quick"))
+    early = lab.runner.handle("schedule", lab.hub.schedule_event())
+    assert early.decide.code == 0, early.decide.err
+    assert "is being reproduced" in lab.answers(pull)[0]
+    late = lab.runner.handle("schedule", lab.hub.schedule_event(), later_s=100_000)
+    assert late.decide.code == 0, late.decide.err
+    assert "could not run" in lab.answers(pull)[0]
+    assert any(sent.run in path for path in lab.reports("rpac/log"))
+
+
+def test_a_run_that_fails_says_what_failed_and_how_its_log_ends(lab: Lab) -> None:
+    failing = "import sys\nprint('about to divide')\nsys.exit(3)\n"
+    pull = lab.pull({**QUICK_FILES, "experiments/quick/main.py": failing})
+    lab.says(lab.author, pull, "/reproduce quick")
+    (answer,) = lab.answers(pull)
+    assert "inconclusive (run failed)" in answer
+    assert "about to divide" in answer
+    assert "**Exit code of the command:** 3" in answer
+    assert "**What to do:**" in answer
+
+
+def test_a_cancelled_run_is_released_recorded_and_told(lab: Lab) -> None:
+    slow = "import time\nprint('started', flush=True)\ntime.sleep(600)\n"
+    pull = lab.pull({**QUICK_FILES, "experiments/quick/main.py": slow})
+    payload = lab.runner.said(pull, lab.author, "/reproduce quick")
+    sent = lab.runner.handle("issue_comment", payload)
+    told = lab.says(lab.author, pull, f"/cancel {sent.run}")
+    assert told.decide.code == 0, told.decide.err
+    assert lab.hub.cancelled == [sent.number]
+    results = lab.runner.run_job(sent.run, payload, sent.number, interrupt_after="submit")
+    lab.runner.commit_job(sent.runs[0], results, payload, sent.number, job="cancelled")
+    first, second = lab.answers(pull)
+    assert "inconclusive (cancelled)" in first
+    assert "is told to stop" in second
+
+
+def test_an_accepted_run_is_what_later_ones_are_compared_with(lab: Lab) -> None:
+    without = QUICK.format(name="quick").replace("verify:\n  level: {expect: 7}\n", "")
+    pull = lab.pull({**QUICK_FILES, "experiments/quick/experiment.yaml": without})
+    first = lab.says(lab.author, pull, "/reproduce quick")
+    assert "baseline" in lab.answers(pull)[0]
+    refused = lab.says(lab.author, pull, f"/accept {first.run}")
+    assert "role-too-low" in lab.answers(pull)[1], refused
+    lab.says(lab.maintainer, pull, f"/accept {first.run}")
+    assert "is a reference from now on" in lab.answers(pull)[2]
+    path = f"reports/quick/accepted/{first.run}.json"
+    assert path in lab.reports("rpac/log")
+    assert path in lab.reports("topic")
+    lab.says(lab.author, pull, "/reproduce quick")
+    assert "reproduced: identical" in lab.answers(pull)[3]
+
+
+def test_history_status_compare_and_help_answer_as_a_terminal_does(lab: Lab) -> None:
+    pull = lab.pull()
+    first = lab.says(lab.author, pull, "/reproduce quick")
+    second = lab.says(lab.author, pull, "/reproduce quick args.level=8")
+    lab.says(lab.reader, pull, "/history quick verdict=reproduced")
+    lab.says(lab.reader, pull, "/status")
+    lab.says(lab.reader, pull, f"/compare {first.run} {second.run}")
+    lab.says(lab.reader, pull, "/help reproduce")
+    history, status, compare, help_ = lab.answers(pull)[2:]
+    assert first.run in history
+    assert second.run not in history
+    assert first.run in status
+    assert second.run in status
+    assert "args.level" in compare
+    assert "/reproduce" in help_
+
+
+def test_outside_a_pull_request_the_default_branch_is_run(lab: Lab) -> None:
+    lab.hub.push("main", dict(QUICK_FILES), "Add an experiment")
+    issue = lab.hub.open_issue("Does it still come out?", by=lab.author)
+    done = lab.says(lab.author, issue, "/reproduce quick")
+    assert "reproduced: identical" in lab.answers(issue)[0]
+    assert any(done.run in path for path in lab.reports("rpac/log"))
+    assert lab.reports("main") == set()
+
+
+def test_a_dispatched_command_runs_without_a_comment(lab: Lab) -> None:
+    lab.hub.push("main", dict(QUICK_FILES), "Add an experiment")
+    event = lab.hub.dispatch_event("reproduce quick", sender=lab.author)
+    done = lab.runner.workflow("workflow_dispatch", event)
+    assert done.decide.code == 0, done.decide.err
+    assert any(done.run in path for path in lab.reports("rpac/log"))
+    assert "reproduced: identical" in done.concluded[0].out
+
+
+def test_a_schedule_reproduces_accepted_experiments_and_reports_a_changed_verdict(
+    lab: Lab,
+) -> None:
+    settings = "rerun:\n  - {experiments: ['*'], every: 30 d}\n"
+    lab.hub.push("main", {**QUICK_FILES, "rpac.yaml": settings}, "Add an experiment")
+    assert lab.runner.workflow("schedule", lab.hub.schedule_event()).runs == []  # none is accepted
+    lab.accepted_long_ago("quick")
+    drifted = QUICK_MAIN.replace("int(sys.argv[1])", "int(sys.argv[1]) + 1")
+    lab.hub.push("main", {"experiments/quick/main.py": drifted}, "A small improvement")
+
+    due = lab.runner.workflow("schedule", lab.hub.schedule_event())
+
+    assert len(due.runs) == 1, due.decide
+    (opened,) = lab.hub.issues()
+    assert opened.title == "quick: not reproduced, was reproduced: identical"
+    assert "| level |" in opened.body
+    assert lab.runner.workflow("schedule", lab.hub.schedule_event()).runs == []  # not due again
+
+
+@pytest.mark.slow
+def test_a_real_experiment_on_two_nodes(lab: Lab) -> None:
+    source = ROOT / "experiments" / "eddy-census"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "."], cwd=source, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    files: dict[str, str | bytes | None] = {
+        f"experiments/eddy-census/{name}": (source / name).read_bytes() for name in tracked if name
+    }
+    pull = lab.pull(files)
+    done = lab.says(lab.author, pull, "/reproduce eddy-census nodes=2")
+    (answer,) = lab.answers(pull)
+    assert "reproduced" in answer.splitlines()[1], answer
+    assert ".png" in answer
+    record = json.loads(
+        next(
+            content
+            for path, content in lab.hub.files("rpac/log", "reports/").items()
+            if path.endswith(f"{done.run}/record.json")
+        )
+    )
+    assert len(record["circumstances"]["nodes"]) == 2
+    assert record["circumstances"]["requested"] == {
+        "via": "comment", "actor": lab.author.id, "study": None,
+        "words": "/reproduce eddy-census nodes=2 cloud=local",
+    }  # fmt: skip
+    assert any(path.endswith(".png") for path in lab.reports("topic"))
