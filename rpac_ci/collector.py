@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from rpac_ci.canonical import digest
 from rpac_ci.errors import HistoryError
 from rpac_ci.fast_import import NewCommit, chain, link
 from rpac_ci.git import CommitInfo, Git, TreeEntry
@@ -28,6 +29,7 @@ from rpac_ci.log_remote import (
     LogRemote,
     Update,
 )
+from rpac_ci.origins import dispatched, planned_pipeline
 from rpac_ci.reproduction_log import LOG_REF, REPORTS
 
 LIMIT_S = 120.0
@@ -50,6 +52,7 @@ class Collected:
     known: list[str] = field(default_factory=list)  # were in the log, with equal documents
     conflicts: list[str] = field(default_factory=list)  # are in the log, with other documents
     quarantined: dict[str, list[str]] = field(default_factory=dict)  # unfit -> why
+    unverified: list[str] = field(default_factory=list)  # of those added, not the bot's own
     retries: int = 0  # how often another writer was first
 
 
@@ -84,12 +87,17 @@ def collect(
         HistoryError: no such remote, it cannot be reached or refuses; nothing is lost.
     """
     there = LogRemote(git, remote)
+    there.fetch_branches()
+    own = dispatched(git)
     collected = Collected(remote=remote)
     deadline = time.monotonic() + limit_s
     while True:
         listing = there.listing()
         collected.tip = listing.log
         if not listing.inbox:
+            if own is not None:
+                added = filter(EntryName.is_run, collected.added)
+                collected.unverified = [name for name in added if name not in own]
             return collected
         if refused := _take(git, there, listing, collected, notify):
             if time.monotonic() > deadline:
@@ -142,10 +150,23 @@ def _examine(git: Git, inbox: Mapping[str, str]) -> _Batch:
     problems = {name: _check_commit(commits.get(name)) for name in inbox}
     files = _files(git, {name: oid for name, oid in inbox.items() if not problems[name]}, problems)
     problems |= check_entries(git, files)
+    for name in files:
+        if not problems[name] and EntryName.is_run(name):
+            problems[name] = _check_order(git, name, files[name])
     batch = _Batch(files=files, commits=commits)
     batch.added = [name for name in inbox if not problems[name]]
     batch.quarantined = {name: why for name, why in problems.items() if why}
     return batch
+
+
+def _check_order(git: Git, run: str, files: Sequence[TreeEntry]) -> list[str]:
+    """A run that the bot dispatched has the pipeline that was dispatched."""
+    expected = planned_pipeline(git, run)
+    if expected is None:
+        return []
+    oid = next((file.oid for file in files if file.path.endswith("/pipeline.yaml")), "")
+    content = next(git.blobs([oid])) or b""
+    return [] if digest(content) == expected else ["its pipeline is not the one dispatched"]
 
 
 def _check_commit(commit: CommitInfo | None) -> list[str]:

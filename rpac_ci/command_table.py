@@ -91,7 +91,7 @@ _CHANGES = (
 )
 _FILTER_KEYS = (
     "verdict status grade cloud engine runtime nodes seed since until commit reproduces study "
-    "actor via cost duration args.<name> data.<name> metric.<name>"
+    "origin actor via cost duration args.<name> data.<name> metric.<name>"
 )
 _TARGET, _OVERRIDES = Argument(Kind.TARGET), Argument(Kind.OVERRIDES, required=False)
 _RUN = Argument(Kind.RUN)

@@ -280,6 +280,7 @@ KEYS: Mapping[str, Key] = MappingProxyType(
         "reproduces": Key(RUN, lambda run, _: run.reproduces, "reproduces=0a1b2c3d"),
         "study": Key(TEXT, lambda run, _: run.study, "study=20260102T030405Z-0a1b2c3d"),
         "actor": Key(WHOLE, lambda run, _: run.actor, "actor=4711"),
+        "origin": Key(TEXT, lambda run, _: run.origin, "origin=bot"),
         "via": Key(TEXT, lambda run, _: run.via, "via=cli"),
         "cost": Key(DOLLARS, lambda run, _: run.cost_usd, "cost<5"),
         "duration": Key(SECONDS, lambda run, _: run.duration_s, "duration>10min"),

@@ -113,6 +113,31 @@ class LogRemote:
             raise self._refusal(exc) from exc
         return True
 
+    def fetch_branches(self, *refs: str) -> None:
+        """
+        Bring the branches below `rpac/` up to date here, and other refs in the same go.
+
+        A repository that is shallow stays so; one that is whole stays whole.
+
+        Args:
+            refs: refspecs, such as `+refs/pull/7/head:refs/rpac/pull/7`.
+
+        Raises:
+            HistoryError: the remote cannot be read, or has no such ref.
+        """
+        shallow = self._git.text("rev-parse", "--is-shallow-repository") == "true"
+        try:
+            self._git.run(
+                "fetch", "--quiet", "--no-tags", "--no-prune", "--no-write-fetch-head",
+                "--no-auto-gc", "--recurse-submodules=no", *(["--depth=1"] if shallow else []),
+                self.name, f"+refs/heads/rpac/*:refs/remotes/{self.name}/rpac/*", *refs,
+                timeout_s=TRANSFER_S,
+            )  # fmt: skip
+        except GitError as exc:
+            if refs or exc.err.strip():
+                raise self._refusal(exc) from exc
+            # a shallow fetch of a pattern that no ref matches fails without a word
+
     def push(self, updates: Sequence[Update], *, atomic: bool) -> dict[str, str]:
         """
         Push refs; none is ever overwritten that is not as expected.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
 from math import fsum, isfinite
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from rpac_ci.errors import CommandError
 from rpac_ci.filters import KEYS, QUOTES, Filter
 from rpac_ci.git import Git
+from rpac_ci.origins import BOT, UNVERIFIED, dispatched
 from rpac_ci.reproduction_log import ReproductionLog, RunPath
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class PastRun:
     run: str
     experiment: str
     refs: tuple[str, ...] = ()  # the logs that have it
+    origin: str | None = None  # `bot`, or `unverified`; None where the repository has no bot
     problem: str = ""  # why this version cannot read the record in full
     schema: str | None = None
     title: str = ""
@@ -113,13 +115,21 @@ def find(
             _check_known(experiment, git.root, log.experiments())
         return []
     paths = chain([first], paths)
+    own = dispatched(git)
     if last is not None and last <= _FEW and not filters:
-        return list(islice(_rows(log, paths, None, last), last))
+        return list(islice(_with_origin(_rows(log, paths, None, last), own), last))
     from rpac_ci.history_index import HistoryIndex
 
     with HistoryIndex(git.root, version=_VERSION) as index:
-        rows = _rows(log, paths, index, _BATCH if filters else last or _CHUNK)
+        rows = _with_origin(_rows(log, paths, index, _BATCH if filters else last or _CHUNK), own)
         return list(islice((row for row in rows if _holds(filters, row)), last))
+
+
+def _with_origin(rows: Iterator[PastRun], own: frozenset[str] | None) -> Iterator[PastRun]:
+    """Rows that say who sent them off, where there is a bot's ledger to tell."""
+    if own is None:
+        return rows
+    return (replace(row, origin=BOT if row.run in own else UNVERIFIED) for row in rows)
 
 
 def _holds(filters: Sequence[Filter], row: PastRun) -> bool:

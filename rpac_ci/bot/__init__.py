@@ -147,21 +147,42 @@ def handle(
     context = _context(host, root, event, github, now)
     match event:
         case CommentCreated():
-            from rpac_ci.bot import commands as bot_commands
+            from rpac_ci.bot import commands
 
-            return bot_commands.comment(context, event)
+            try:
+                return commands.comment(context, event)
+            except Exception as exc:
+                _say_failure(context, event, exc)
+                raise
         case CommandDispatched():
-            from rpac_ci.bot import commands as bot_commands
+            from rpac_ci.bot import commands
 
-            return bot_commands.dispatched(context, event)
+            return commands.dispatched(context, event)
         case PullChanged():
-            from rpac_ci.bot import pulls as bot_pulls
+            from rpac_ci.bot import pulls
 
-            return bot_pulls.changed(context, event)
+            return pulls.changed(context, event)
         case Advance() | Scheduled():
-            from rpac_ci.bot import upkeep as bot_upkeep
+            from rpac_ci.bot import upkeep
 
-            return bot_upkeep.upkeep(context)
+            return upkeep.upkeep(context)
+
+
+def _say_failure(context: Context, event: CommentCreated, exc: Exception) -> None:
+    """Silence would be worse than an answer that knows little."""
+    from rpac_ci.bot import comments
+    from rpac_ci.errors import RpacError
+
+    error = (
+        exc if isinstance(exc, RpacError) else RpacError(f"internal error, {type(exc).__name__}")
+    )
+    marker = comments.answer_marker(event.comment_id)
+    body = comments.broken(error, context.host.run_url)
+    try:
+        if not context.github.find_comment(event.number, marker):
+            context.github.comment(event.number, body, marker)
+    except RpacError as again:
+        context.warn(f"what went wrong could not be told: {again.message}")
 
 
 def write_outputs(host: Host, sent: Sequence[Sent]) -> None:

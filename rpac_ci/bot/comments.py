@@ -293,6 +293,15 @@ def problem(words: str, error: RpacError) -> str:
     return f"`{_code(words)}` could not be done:\n\n{fence(error.message)}{hint}"
 
 
+def broken(error: RpacError, workflow: str) -> str:
+    """A comment that could not be handled at all."""
+    hint = f"{quiet(error.hint)}  \n" if error.hint else ""
+    return (
+        f"This could not be handled:\n\n{fence(error.message)}\n\n{hint}"
+        f"[The job]({workflow}) has more. When the cause is mended, comment again."
+    )
+
+
 def refused(words: str, code: str, message: str, hint: str = "") -> str:
     """A command that the policy does not allow."""
     advice = f" {quiet(hint)}" if hint else ""

@@ -26,13 +26,12 @@ from pydantic import ValidationError
 from rpac_ci.bot.tickets import Approved, Dispatch, Handled, Settlement, Ticket
 from rpac_ci.errors import HistoryError
 from rpac_ci.fast_import import NewCommit, chain, put
-from rpac_ci.git import Git, GitError
+from rpac_ci.git import Git
 from rpac_ci.log_remote import LogRemote, Update
 from rpac_ci.source_trees import SourceFile, SourceTree, of_tree
 
 LEDGER_REF = "refs/heads/rpac/ledger"
 LIMIT_S = 60.0
-_FETCH_S = 600.0
 _BRANCH = "refs/remotes/{}/rpac/ledger"
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _random = random.SystemRandom()
@@ -215,20 +214,7 @@ class Ledger:
         Raises:
             HistoryError: the remote cannot be read, or has no such ref.
         """
-        name = self._remote.name
-        # a repository that is shallow stays so; one that is whole must not become shallow
-        shallow = self._git.text("rev-parse", "--is-shallow-repository") == "true"
-        try:
-            self._git.run(
-                "fetch", "--quiet", "--no-tags", "--no-prune", "--no-write-fetch-head",
-                "--no-auto-gc", "--recurse-submodules=no", *(["--depth=1"] if shallow else []),
-                name, f"+refs/heads/rpac/*:refs/remotes/{name}/rpac/*", *refs,
-                timeout_s=_FETCH_S,
-            )  # fmt: skip
-        except GitError as exc:
-            if refs or exc.err.strip():
-                raise
-            # a shallow fetch of a pattern that no ref matches fails without a word
+        self._remote.fetch_branches(*refs)
 
     def write(
         self, subject: str, decide: Callable[[LedgerView], Sequence[SourceFile]]

@@ -63,6 +63,7 @@ def collect(remote: str, quiet: bool, as_json: bool) -> int:
         print_json(dataclasses.asdict(collected))
     else:
         click.echo(f"{count(len(collected.added), 'entry', 'entries')} added to the log")
+        _print_alarms(collected.unverified, "not dispatched by the bot: origin unverified")
         _print_alarms(
             collected.conflicts, "other content under this name, kept in refs/rpac/conflict/"
         )

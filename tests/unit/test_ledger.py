@@ -20,8 +20,10 @@ from rpac_ci.bot.ledger import (
     ticket_files,
 )
 from rpac_ci.bot.tickets import Dispatch, Handled, Settlement, Ticket
+from rpac_ci.canonical import digest
 from rpac_ci.errors import HistoryError
 from rpac_ci.git import Git
+from rpac_ci.origins import dispatched, planned_pipeline
 from rpac_ci.source_trees import SourceFile, SourceTree, make
 from tests.conftest import git
 
@@ -267,3 +269,17 @@ def test_a_source_keeps_its_executables(clone: Callable[[str], Git]) -> None:
     assert [(file.path, file.executable) for file in found.files] == [
         ("go.sh", True), ("main.py", False),
     ]  # fmt: skip
+
+
+def test_what_the_bot_did_not_dispatch_has_no_origin_to_rely_on(
+    clone: Callable[[str], Git],
+) -> None:
+    here = clone("one")
+    assert dispatched(here) is None
+    ledger = Ledger(here)
+    asked = ticket()
+    order = dispatch(ticket=asked.id)
+    write(ledger, *ticket_files(asked, b"pipeline\n", SOURCE), sent(order))
+    assert dispatched(here) == {RUN}
+    assert planned_pipeline(here, RUN) == digest(b"pipeline\n")
+    assert planned_pipeline(here, OTHER) is None

@@ -99,7 +99,8 @@ def row_of(record: object) -> PastRun:
 def test_a_record_of_today() -> None:
     row = row_of(RECORD)
     assert row.to_json() == {
-        "run": "r", "experiment": "e", "refs": [], "problem": "", "schema": "rpac/record/1",
+        "run": "r", "experiment": "e", "refs": [], "origin": None, "problem": "",
+        "schema": "rpac/record/1",
         "title": RECORD["title"], "outcome": "compared (variant)", "exit_code": 0,
         "status": "succeeded", "variant": True, "grade": None, "reason": "2 of 3 checks agree",
         "cloud": "local", "runtime": "process", "engine": "dask", "nodes": 2, "seed": 7,
