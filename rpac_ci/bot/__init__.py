@@ -3,7 +3,7 @@ The bot: an event of GitHub -> decisions -> what is written to ledger, comments 
 
 `handle` is started once for each event, in a job of the default branch's code. It never executes
 anything of a pull request: experiments are read as data, runs are only dispatched to jobs that have
-no rights (`bot_jobs`). Whatever goes wrong is said where the question was asked.
+no rights (`jobs`). Whatever goes wrong is said where the question was asked.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ The bot's ledger: the orphan branch `rpac/ledger`, to which files are only ever 
     plans/<xx>/<id>/ticket.json pipeline.yaml source/ approved.json
     runs/<yyyy-mm>/<run>/dispatch.json settled.json
 
-It is not on `rpac/log`: there every comment would race with every run that comes in, and handling a
-comment would have to fetch all reports. Changes are made by compare-and-swap: a push that another
+It is not on `rpac/log`: there every comment would race with every run that comes in, and the log
+holds runs and nothing else. Changes are made by compare-and-swap: a push that another
 writer was faster than is decided again on what that one wrote.
 """
 

@@ -13,6 +13,7 @@ from rpac_ci.bot import NOBODY, Context, Handled, checkouts, comments
 from rpac_ci.bot import plans as bot_plans
 from rpac_ci.bot.ledger import open_dispatches
 from rpac_ci.bot.plans import Asked
+from rpac_ci.clouds import PLANNERS
 from rpac_ci.errors import ExperimentError, GitHubError, Problem, RpacError
 from rpac_ci.github.actions import Level, annotation
 from rpac_ci.github.answers import Annotation, ChangedFile
@@ -22,7 +23,8 @@ from rpac_ci.reproduction_log import REPORTS
 from rpac_ci.site_config import CONFIG_FILE, SiteConfig, parse_site_text
 from rpac_ci.workspace import Workspace
 
-CHECK = "rpac: experiments"
+CHECK = "rpac validation"  # no experiment can have this name
+_README = f"{REPORTS}/README.md"  # by people, for people
 MAX_PLANS = 20  # in one summary
 
 
@@ -131,6 +133,9 @@ def _experiment(
         findings.problems += exc.problems
         return
     for cloud in there.config.allow.clouds:
+        if cloud not in PLANNERS:
+            findings.sections.append(f"`{name}`: this version of rpac has no cloud {cloud}.")
+            continue
         asked = Asked(
             via="pull_request", repository=context.repository, pull=event.number, comment=None,
             actor=NOBODY, head=event.head_sha, at=context.now,
@@ -145,7 +150,9 @@ def _experiment(
 
 def _reports(there: Workspace, files: Sequence[ChangedFile], findings: Findings) -> None:
     """Reports are written by runs: whatever a pull request has below reports/ is the log's."""
-    changed = [file for file in files if file.path.startswith(f"{REPORTS}/")]
+    changed = [
+        file for file in files if file.path.startswith(f"{REPORTS}/") and file.path != _README
+    ]
     if not changed:
         return
     git = there.git

@@ -3,7 +3,7 @@ GitHub's API: the only module that calls it, and the only one that imports PyGit
 
 PyGithub signs, connects and encodes; what it would do on its own is switched off: it repeats POST,
 sleeps until a limit is over, and fetches whole objects for one field. Here every method makes one
-request when all goes well (longer lists: one a page); `github_transport` decides what is repeated.
+request when all goes well (longer lists: one a page); `transport` decides what is repeated.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rpac_ci import __version__
 from rpac_ci.errors import GitHubError
 from rpac_ci.github import answers as github_answers
 from rpac_ci.github import limits as github_limits
+from rpac_ci.github.actions import redact
 from rpac_ci.github.answers import Annotation, ChangedFile, CommentRef, Job, PullInfo, Role
 from rpac_ci.github.calls import PAGE, Calls, readable
 from rpac_ci.github.fields import Fields, Json, is_full_name
@@ -324,11 +325,12 @@ class GitHub(Settings):
             return False
         if not text.lstrip().startswith(marker):
             return False
-        if self._own_id is None:
+        if not self._own_id:
             if author.get("type") == "Bot":
                 return True
-            self._own_id = self._calls.user_id() or 0
-        return author.get("id") == self._own_id
+            if self._own_id is None:  # a job's token has no user: asked once, it stays at 0
+                self._own_id = self._calls.user_id() or 0
+        return bool(self._own_id) and author.get("id") == self._own_id
 
     def _send(
         self, verb: str, path: str, query: Query | None, body: Json
@@ -336,7 +338,17 @@ class GitHub(Settings):
         self.requests += 1
         if self._requester is None:
             self._requester = _requester(self._api_url, self._token, self._timeout_s)
-        return _sent(self._requester, verb, path, query, body)
+        return _sent(self._requester, verb, path, query, self._without_secrets(body))
+
+    def _without_secrets(self, value: Json) -> Json:
+        """What is said in public holds no token, wherever it may have come from."""
+        if isinstance(value, str):
+            return redact(value, [self._token]) if self._token else value
+        if isinstance(value, Mapping):
+            return {key: self._without_secrets(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._without_secrets(item) for item in value]
+        return value
 
 
 def _requester(api_url: str, token: str, timeout_s: int) -> Requester:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOG_BRANCH = "rpac/log"
+BRANCHES = ("rpac/log", "rpac/ledger")
 # rules under which the bot could not add to its own branch
 _BLOCKING = {
     "code_scanning", "creation", "merge_queue", "pull_request", "required_deployments",
@@ -90,7 +90,8 @@ def look(
     findings += _default_branch(findings, github, git, branch)
     findings += _actions(findings, github, repository.full_name)
     findings += _commit_back(github.required_checks(branch), branch, config.commit_back)
-    findings += _log_branch(findings, github, repository.full_name)
+    for branch in BRANCHES:
+        findings += _own_branch(findings, github, repository.full_name, branch)
     form = _ask(findings, "oidc", github.oidc_subject)
     subjects = Subjects.of(repository, form, server_url=server_url, environment=environment)
     return findings, subjects
@@ -210,7 +211,7 @@ def _workflow_states(known: Sequence[Workflow], name: str) -> Iterator[Finding]:
 def _commit_back(required: Sequence[str] | None, branch: str, how: CommitBack) -> Iterator[Finding]:
     topic = "commit_back"
     if how is CommitBack.LOG:
-        yield fine(topic, f"log: reports stay on {LOG_BRANCH}, and comments link to them")
+        yield fine(topic, f"log: reports stay on {branch}, and comments link to them")
     elif required is None:
         yield Finding(
             topic=topic, severity=Severity.WARNING,
@@ -238,39 +239,40 @@ def _commit_back(required: Sequence[str] | None, branch: str, how: CommitBack) -
             yield Finding(
                 topic=topic, severity=Severity.NOTE,
                 what=f"auto: {branch} requires {names}, which do not run on a commit of the bot; "
-                f"without an App reports stay on {LOG_BRANCH}",
+                f"without an App reports stay on {branch}",
                 fix=f"to have them on the pull request's branch, {app}",
             )  # fmt: skip
 
 
-def _log_branch(findings: list[Finding], github: Settings, name: str) -> Iterator[Finding]:
-    topic = "log"
-    rules = _ask(findings, topic, lambda: github.rules(LOG_BRANCH))
+def _own_branch(
+    findings: list[Finding], github: Settings, name: str, branch: str
+) -> Iterator[Finding]:
+    topic = branch.rpartition("/")[2]
+    rules = _ask(findings, topic, lambda: github.rules(branch))
     if rules is None:
         return
     kinds = {rule.kind for rule in rules}
     if blocking := sorted(kinds & _BLOCKING):
         yield Finding(
             topic=topic, severity=Severity.ERROR,
-            what=f"rules keep the bot from adding to {LOG_BRANCH}: {', '.join(blocking)}",
-            fix=f"leave {LOG_BRANCH} out of the rulesets that have them: Settings → Rules",
+            what=f"rules keep the bot from adding to {branch}: {', '.join(blocking)}",
+            fix=f"leave {branch} out of the rulesets that have them: Settings → Rules",
         )  # fmt: skip
     missing = {"deletion", "non_fast_forward"} - kinds
     if missing:
         yield Finding(
             topic=topic, severity=Severity.WARNING,
-            what=f"nothing keeps people who can push from rewriting or deleting {LOG_BRANCH}",
+            what=f"nothing keeps people who can push from rewriting or deleting {branch}",
             fix=_ruleset(name),
         )  # fmt: skip
     elif not blocking:
-        yield fine(topic, f"{LOG_BRANCH} can be neither rewritten nor deleted")
+        yield fine(topic, f"{branch} can be neither rewritten nor deleted")
 
 
 def _ruleset(name: str) -> str:
     return (
         f"gh api -X POST repos/{name}/rulesets --input - <<'JSON'\n"
         '{"name": "rpac log", "target": "branch", "enforcement": "active",\n'
-        ' "conditions": {"ref_name": {"include": ["refs/heads/rpac/log"], "exclude": []}},\n'
         ' "rules": [{"type": "deletion"}, {"type": "non_fast_forward"}]}\n'
         "JSON"
     )

@@ -1,7 +1,7 @@
 """
 The rules of the policy, as tables: the first line that applies decides. Pure.
 
-Here are the rules about who asks, where and for what, and those about approvals; `policy_plans` has
+Here are the rules about who asks, where and for what, and those about approvals; `plans` has
 those about what would run. Each table is for one kind of case, made once the tables before it had
 nothing to say, so that no rule asks whether there is a plan or settings at all.
 """

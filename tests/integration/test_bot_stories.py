@@ -344,3 +344,24 @@ def test_a_real_experiment_on_two_nodes(lab: Lab) -> None:
         "words": "/reproduce eddy-census nodes=2 cloud=local",
     }  # fmt: skip
     assert any(path.endswith(".png") for path in lab.reports("topic"))
+
+
+def test_a_new_repository_is_ready_after_init_and_a_push(lab: Lab) -> None:
+    rpac = lab.clone("new")
+    source = "git+https://example.org/lab/rpac@" + "1" * 40
+    shown = rpac("init", "--source", source)
+    assert shown.code == 4  # nobody could be asked, so the changes are only shown
+    assert "+schema: rpac/site/1" in shown.out
+    done = rpac("init", "--source", source, "--yes")
+    assert done.code == 0, done.err
+    git(rpac.root, "add", "--all")
+    git(rpac.root, "commit", "--quiet", "--message", "Reproduce experiments from comments")
+    environment = lab.runner.environment("schedule", lab.hub.schedule_event(), 1)
+    git(rpac.root, "config", "http.extraheader", lab.hub.basic(environment["GITHUB_TOKEN"]))
+    git(rpac.root, "push", "--quiet", "origin", "HEAD:main")
+    assert rpac("init", "--source", source, "--dry-run").code == 0
+
+    issue = lab.hub.open_issue("Does it work?", by=lab.author)
+    lab.says(lab.author, issue, "/reproduce estimate-pi")
+    (answer,) = lab.answers(issue)
+    assert "`estimate-pi`: reproduced" in answer

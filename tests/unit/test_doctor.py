@@ -25,7 +25,7 @@ from rpac_ci.github.answers import (
     WorkflowPermissions,
 )
 from rpac_ci.github.diagnosis import Finding, Report, Severity
-from rpac_ci.github.doctor_settings import LOG_BRANCH, look
+from rpac_ci.github.doctor_settings import BRANCHES, look
 from rpac_ci.github.oidc import Subjects, issuer
 from rpac_ci.github.setup import generated
 from rpac_ci.github.setup.setup import apply, prepare
@@ -80,7 +80,9 @@ class Answers:
         return self._answer("branch", usual)  # type: ignore[no-any-return]
 
     def rules(self, branch: str) -> list[Rule]:
-        assert branch == LOG_BRANCH
+        assert branch in BRANCHES
+        if branch != BRANCHES[0]:
+            return PROTECTED
         return self._answer("rules", PROTECTED)  # type: ignore[no-any-return]
 
     def required_checks(self, branch: str) -> list[str] | None:
@@ -118,7 +120,7 @@ def test_a_healthy_repository_has_nothing_to_fix(clone: Path) -> None:
     findings, subjects = ask(clone)
     assert worst(findings) == []
     assert {one.topic for one in findings} == {
-        "token", "workflows", "actions", "permissions", "commit_back", "log",
+        "token", "workflows", "actions", "permissions", "commit_back", "log", "ledger",
     }  # fmt: skip
     assert subjects is not None
     assert Report(findings=tuple(findings)).healthy
@@ -489,6 +491,7 @@ def test_through_the_client_and_back(clone: Path) -> None:
         "/branches/main": branch,
         "/rules/branches/main": [],
         "/rules/branches/rpac%2Flog": [{"type": "deletion"}, {"type": "non_fast_forward"}],
+        "/rules/branches/rpac%2Fledger": [{"type": "deletion"}, {"type": "non_fast_forward"}],
         "/actions/workflows": {
             "total_count": len(WORKFLOWS),
             "workflows": [

@@ -108,6 +108,8 @@ class Call:
     def need(self, right: str) -> None:
         """Refuse who lacks a right; several that would do are parted by semicolons."""
         if self.token is None:
+            if _open_to_all(self.repository, right):
+                return
             raise RefusedError(401, "Requires authentication")
         if self.repository.archived and right.endswith("=write"):
             raise RefusedError(403, "Repository was archived so is read-only.")
@@ -153,6 +155,10 @@ def may_read(token: Token | None, repository: Repository) -> bool:
     return repository.role(token.user) != "none"
 
 
+def _open_to_all(repository: Repository, right: str) -> bool:
+    return right.endswith("=read") and right != "administration=read" and not repository.private
+
+
 def _allowed(token: Token, repository: Repository, right: str) -> bool:
     scope, _, level = right.partition("=")
     if token.permissions is None:
@@ -160,7 +166,7 @@ def _allowed(token: Token, repository: Repository, right: str) -> bool:
         if least is None:
             return level == "read"
         return RANK.index(repository.role(token.user)) >= RANK.index(least)
-    if level == "read" and scope != "administration" and not repository.private:
+    if _open_to_all(repository, right):
         return True
     given = token.permissions.get(scope) if token.repository == repository.id else None
     return given == "write" or given == level

@@ -46,6 +46,8 @@ def get_repository(call: Call) -> Answer:
 
 @route("GET", "/collaborators/{username}/permission", "metadata=read")
 def get_permission(call: Call) -> Answer:
+    if call.token is None:
+        raise RefusedError(401, "Requires authentication")
     user = call.state.user_named(call.words["username"])
     if user is None:
         raise RefusedError(404, f"{call.words['username']} is not a user")

@@ -127,7 +127,7 @@ class Events:
     def _context(self, repository: Repository, sender: User) -> Object:
         known: Object = {
             "repository": {
-                **self.shapes.repository(repository), **_MERGING, "custom_properties": {},
+                **self.shapes.repository(repository), **_MERGING,
             },
             "sender": self.shapes.user(sender),
         }  # fmt: skip

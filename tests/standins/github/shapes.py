@@ -176,6 +176,7 @@ class Shapes:
             "open_issues": open_issues,
             "watchers": 0,
             "default_branch": repository.default_branch,
+            "custom_properties": {},
         }
 
     def whole_repository(self, repository: Repository, rights: Object | None) -> Object:
