@@ -90,10 +90,7 @@ def make(
     ordered = tuple(sorted(files, key=lambda file: file.path))
     size = sum(len(file.content) for file in ordered)
     if size > MAX_BYTES or len(ordered) > MAX_FILES:
-        raise PipelineError(
-            f"the source has {len(ordered)} files and {size >> 20} MiB",
-            hint=f"at most {MAX_FILES} files, {MAX_BYTES >> 20} MiB: declare large files as data",
-        )
+        raise _too_large(len(ordered), size)
     for file in ordered:
         if not file.path.isprintable():
             raise PipelineError(
@@ -104,6 +101,13 @@ def make(
                 f"{file.path} is a Git LFS pointer", hint="declare large files as data instead"
             )
     return SourceTree(files=ordered, commit=commit, tree=tree, diff=diff)
+
+
+def _too_large(files: int, size: int) -> PipelineError:
+    return PipelineError(
+        f"the source has {files} files and {size >> 20} MiB",
+        hint=f"at most {MAX_FILES} files, {MAX_BYTES >> 20} MiB: declare large files as data",
+    )
 
 
 def of_experiment(
@@ -190,6 +194,10 @@ def _read(
             kind = "a symbolic link" if entry.mode == "120000" else "a submodule"
             raise PipelineError(f"{entry.path} is {kind}", hint="put the files themselves there")
         wanted.append((path, entry))
+    infos = git.objects(entry.oid for _, entry in wanted)
+    size = sum(info.size for info in infos if info)
+    if size > MAX_BYTES or len(wanted) > MAX_FILES:  # before anything of it is read
+        raise _too_large(len(wanted), size)
     contents = git.blobs(entry.oid for _, entry in wanted)
     return [
         SourceFile(path, entry.mode == "100755", content or b"")

@@ -77,6 +77,7 @@ class Context:
     now: datetime
     repository: int
     default_branch: str
+    sent: list[Sent] = field(default_factory=list)  # runs that go on, whatever comes next
 
     @property
     def ledger(self) -> Ledger:
@@ -177,7 +178,8 @@ def _say_failure(context: Context, event: CommentCreated, exc: Exception) -> Non
         exc if isinstance(exc, RpacError) else RpacError(f"internal error, {type(exc).__name__}")
     )
     marker = comments.answer_marker(event.comment_id)
-    body = comments.broken(error, context.host.run_url)
+    going_on = [one.run for one in context.sent]
+    body = comments.broken(error, context.host.run_url, going_on)
     try:
         if not context.github.find_comment(event.number, marker):
             context.github.comment(event.number, body, marker)

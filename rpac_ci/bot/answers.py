@@ -93,7 +93,10 @@ def _cancel(context: Context, view: LedgerView, part: str) -> str:
     dispatch = under_way[found[0]]
     if dispatch.workflow_run is None:
         raise HistoryError(f"the ledger does not say which job has {dispatch.run}")
-    context.github.cancel_workflow(dispatch.workflow_run)
+    if not context.github.cancel_workflow(dispatch.workflow_run):
+        raise HistoryError(
+            f"the job of {dispatch.run} is over already", hint="the timer says what became of it"
+        )
     others = [
         run
         for run, other in under_way.items()

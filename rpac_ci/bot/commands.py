@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rpac_ci import policy
-from rpac_ci.bot import Context, Handled, Sent, checkouts, comments
+from rpac_ci.bot import Context, Handled, Sent, checkouts, comments, write_outputs
 from rpac_ci.bot import answers as bot_answers
 from rpac_ci.bot import plans as bot_plans
 from rpac_ci.bot.facts import planned_facts, sha_asked, spent
@@ -105,7 +105,8 @@ def comment(context: Context, event: CommentCreated) -> Handled:
     """
     config, problem = context.settle()
     known = config.bots if config else []
-    if event.author.is_bot and event.author.id not in known:
+    speaks = event.author.id if event.app is None else event.app
+    if (event.author.is_bot or event.app is not None) and speaks not in known:
         return Handled(code="bot", message="comments of bots hold no commands")
     limit = config.commands_per_comment if config else 5
     parsed = parse_comment(event.body, limit=limit)
@@ -273,9 +274,17 @@ def _runs(session: Session, works: Sequence[Work]) -> list[Sent]:
         raise
     except RpacError as exc:
         for work in works:
-            work.section = work.section or comments.problem(work.text, exc)
+            if not (work.problem or (work.decision and work.decision.kind is Kind.REFUSE)):
+                work.decision = None  # nothing came of it, and no plan is stored
+                work.section = comments.problem(work.text, exc)
         return []
-    return [_announce(session, work) for work in works if work.dispatch]
+    # what the ledger has is to be run, whatever goes wrong with telling it
+    context, begun = session.context, [work for work in works if work.dispatch]
+    context.sent = [_sent(work) for work in begun]
+    write_outputs(context.host, context.sent)
+    context.sent = [_announce(session, work) for work in begun]
+    write_outputs(context.host, context.sent)
+    return context.sent
 
 
 def _look(session: Session, works: Sequence[Work]) -> None:
@@ -355,10 +364,11 @@ def _decide_all(session: Session, works: Sequence[Work], view: LedgerView) -> Se
     if request.comment is not None and view.handled(request.comment, request.created_at):
         raise AlreadyHandledError("the comment was handled before")
     spending = view.spending(month_of(context.now))
+    used: set[str] = set()  # plans that this comment has approved already
     files: list[SourceFile] = []
     for work in works:
         work.dispatch, work.section = None, ""
-        decision = _decide(session, work, view, spending)
+        decision = _decide(session, work, view, spending, used)
         work.decision = decision
         if decision.kind in (Kind.REFUSE, Kind.IGNORE):
             _refuse(work, decision)
@@ -377,16 +387,19 @@ def _decide_all(session: Session, works: Sequence[Work], view: LedgerView) -> Se
         work.dispatch = _dispatch(session, work)
         files += _dispatch_files(session, work)
         spending = _plus(spending, work.dispatch)
+        used.add(work.ticket.id)
     return [*files, _handled(session, works)] if files and request.comment is not None else files
 
 
-def _decide(session: Session, work: Work, view: LedgerView, spending: Spending) -> Decision:
+def _decide(
+    session: Session, work: Work, view: LedgerView, spending: Spending, used: set[str]
+) -> Decision:
     known = spent(spending, session.request.person.id)
     if isinstance(work.command, Approve):
         work.ticket = view.ticket(work.command.plan)
         if work.ticket:  # it counts as the spending of whoever asked for it
             known = spent(spending, work.ticket.requester)
-        approval = _approval(session, view, work.ticket) if work.ticket else None
+        approval = _approval(session, view, work.ticket, used) if work.ticket else None
         return policy.decide(_facts(session, work.command.verb, spent=known, approval=approval))
     assert work.ticket is not None
     planned = planned_facts(work.ticket, session.config)
@@ -394,7 +407,9 @@ def _decide(session: Session, work: Work, view: LedgerView, spending: Spending) 
     return policy.decide(_facts(session, work.command.verb, **more))
 
 
-def _approval(session: Session, view: LedgerView, ticket: Ticket) -> policy.Approval:
+def _approval(
+    session: Session, view: LedgerView, ticket: Ticket, used: set[str]
+) -> policy.Approval:
     git, request = session.context.workspace.git, session.request
     pipeline = load_pipeline(view.pipeline(ticket.id))
     fresh = checkouts.tree_without_reports(git, session.head) == ticket.tree
@@ -404,7 +419,7 @@ def _approval(session: Session, view: LedgerView, ticket: Ticket) -> policy.Appr
         plan=planned_facts(ticket, session.config),
         pull=ticket.pull if own else -1,
         made_at=datetime.fromisoformat(ticket.made_at),
-        used=view.approved(ticket.id) is not None,
+        used=ticket.id in used or view.approved(ticket.id) is not None,
         stale=not fresh,
         digest_ok=pipeline.digest == ticket.pipeline
         and view.source(ticket.id).sha256 == pipeline.source.sha256,
@@ -494,9 +509,12 @@ def _announce(session: Session, work: Work) -> Sent:
             )  # fmt: skip
     except GitHubError as exc:
         context.warn(f"{work.run} goes on, but that could not be told: {exc.message}")
-    return Sent(
-        run=work.run, name=ticket.experiment, minutes=dispatch.minutes, comment=said, check=check
-    )
+    return replace(_sent(work), comment=said, check=check)
+
+
+def _sent(work: Work) -> Sent:
+    assert work.dispatch is not None
+    return Sent(run=work.run, name=work.dispatch.experiment, minutes=work.dispatch.minutes)
 
 
 # --- everything else ----------------------------------------------------------------------------

@@ -7,7 +7,6 @@ table cell of its own, and no command.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,8 @@ from rpac_ci.bot.tickets import Dispatch, Ticket
 from rpac_ci.changes import against_reference
 from rpac_ci.comparison import RunComparison
 from rpac_ci.errors import RpacError
-from rpac_ci.formats.markdown import check_table, details, fence, table, text
+from rpac_ci.formats.markdown import check_table, details, fence, table
+from rpac_ci.github.limits import mention_safe
 from rpac_ci.planning import Plan
 from rpac_ci.quantities import count, format_duration, format_value
 from rpac_ci.records import RunRecord, Status
@@ -69,8 +69,8 @@ def answer_marker(comment: int) -> str:
 
 
 def quiet(value: str) -> str:
-    """Text of others, without mentions and references to issues."""
-    return re.sub(r"(?<!&)[@#](?=\w)", lambda m: f"{m[0]}\u200b", text(value))
+    """Text of others, without effect: no mention, reference, link or markup."""
+    return mention_safe(value)
 
 
 def moment(at: datetime) -> str:
@@ -115,7 +115,9 @@ def started(dispatch: Dispatch, ticket: Ticket, links: Links, phase: str, at: da
     )
 
 
-def finished(record: RunRecord, links: Links, *, where: str, at: datetime) -> str:
+def finished(
+    record: RunRecord, links: Links, *, where: str, at: datetime, figures: Sequence[str] = ()
+) -> str:
     """
     The comment about a run that is over.
 
@@ -124,6 +126,7 @@ def finished(record: RunRecord, links: Links, *, where: str, at: datetime) -> st
         links: to job, report and figures.
         where: which branches have the report, and why others have not.
         at: when it was written.
+        figures: names of those beside the report, such as `figures/map.png`.
     """
     verdict = record.verdict
     assert verdict is not None
@@ -136,11 +139,12 @@ def finished(record: RunRecord, links: Links, *, where: str, at: datetime) -> st
         lines += ["", *_failure(record)]
     checks = [check for check in verdict.checks if check.required] or list(verdict.checks)
     if checks:
-        lines += ["", check_table(checks[:MAX_CHECKS])]
+        lines += ["", check_table(checks[:MAX_CHECKS], escape=quiet)]
         if len(checks) > MAX_CHECKS:
             lines += ["", f"… and {len(checks) - MAX_CHECKS} more in the report."]
     lines += ["", table(("", ""), _facts(record, links))]
-    lines += _figures(record, links)
+    for name in figures[:MAX_FIGURES]:
+        lines += ["", f"![{quiet(name)}]({links.figure(name)})"]
     if rows := _changes(record):
         header = ("", "Reference", "This run", "Could explain another number")
         lines += ["", details(f"{count(len(rows), 'difference')} to the reference",
@@ -162,7 +166,7 @@ def _failure(record: RunRecord) -> list[str]:
     if outcome.exit_code is not None:
         lines.append(f"**Exit code of the command:** {outcome.exit_code}")
     tried = f"rpac {record.circumstances.rpac} on {record.circumstances.cloud}"
-    lines.append(f"**What was tried:** `{' '.join(record.identity.command)[:300]}` with {tried}")
+    lines.append(f"**What was tried:** `{as_code(' '.join(record.identity.command))}` with {tried}")
     advice = outcome.hint or "look at the end of the log, mend it, push, and ask again"
     lines.append(f"**What to do:** {quiet(advice)}")
     shown = "  \n".join(lines)
@@ -193,14 +197,6 @@ def _facts(record: RunRecord, links: Links) -> list[tuple[str, str]]:
     if links.workflow:
         facts.append(("Job", f"[log and outputs]({links.workflow})"))
     return facts
-
-
-def _figures(record: RunRecord, links: Links) -> list[str]:
-    if not links.report():
-        return []
-    names = [o.path for o in record.outcome.outputs if o.path.endswith((".png", ".svg"))]
-    kept = [f"figures/{name.removeprefix('figures/')}" for name in names[:MAX_FIGURES]]
-    return [line for name in kept for line in ("", f"![{quiet(name)}]({links.figure(name)})")]
 
 
 def _changes(record: RunRecord) -> list[tuple[str, ...]]:
@@ -256,7 +252,7 @@ def _planned(ticket: Ticket, planned: Plan) -> list[str]:
     facts = [
         ("Commit", f"`{ticket.head}`"),
         ("Where", f"{quiet(ticket.cloud)}, {machines}, engine {pipeline.engine.name}"),
-        ("Command", f"`{_code(' '.join(pipeline.command))}`"),
+        ("Command", f"`{as_code(' '.join(pipeline.command))}`"),
         ("Time limit", format_duration(pipeline.limits.time)),
         ("Cost", cost),
         ("Compared with", quiet(reference(planned))),
@@ -290,22 +286,27 @@ def identity(planned: Plan) -> str:
 def problem(words: str, error: RpacError) -> str:
     """A command that could not be done."""
     hint = f"\n\n{quiet(error.hint)}" if error.hint else ""
-    return f"`{_code(words)}` could not be done:\n\n{fence(error.message)}{hint}"
+    return f"`{as_code(words)}` could not be done:\n\n{fence(error.message)}{hint}"
 
 
-def broken(error: RpacError, workflow: str) -> str:
-    """A comment that could not be handled at all."""
+def broken(error: RpacError, workflow: str, going_on: Sequence[str] = ()) -> str:
+    """A comment that could not be handled, but for the runs that go on."""
     hint = f"{quiet(error.hint)}  \n" if error.hint else ""
     return (
         f"This could not be handled:\n\n{fence(error.message)}\n\n{hint}"
-        f"[The job]({workflow}) has more. When the cause is mended, comment again."
+        f"[The job]({workflow}) has more. "
+        + (
+            f"These runs go on: {', '.join(f'`{run}`' for run in going_on)}."
+            if going_on
+            else "When the cause is mended, comment again."
+        )
     )
 
 
 def refused(words: str, code: str, message: str, hint: str = "") -> str:
     """A command that the policy does not allow."""
     advice = f" {quiet(hint)}" if hint else ""
-    return f"`{_code(words)}` is not run: {quiet(message)} (`{code}`){advice}"
+    return f"`{as_code(words)}` is not run: {quiet(message)} (`{code}`){advice}"
 
 
 def misread(problems: Sequence[str], hints: Sequence[str] = ()) -> str:
@@ -320,10 +321,10 @@ def misread(problems: Sequence[str], hints: Sequence[str] = ()) -> str:
 
 def held_back(words: str) -> str:
     """A command that is clear, of a comment in which another one is not."""
-    return f"`{_code(words)}` was not run either: first mend the rest of the comment."
+    return f"`{as_code(words)}` was not run either: first mend the rest of the comment."
 
 
-def _code(words: str) -> str:
+def as_code(words: str) -> str:
     """Inside single backticks, also in a table."""
     return " ".join(words.split()).replace("`", "'").replace("|", "¦")[:300]
 
@@ -347,7 +348,7 @@ def comparison(found: RunComparison) -> str:
     first, second = found.runs
     same = "the same" if found.same_science else "other"
     lines = [
-        f"`{_code(first)}`: {quiet(found.outcomes[0])}; `{_code(second)}`: "
+        f"`{as_code(first)}`: {quiet(found.outcomes[0])}; `{as_code(second)}`: "
         f"{quiet(found.outcomes[1])}; {same} science",
     ]
     changes = [
@@ -412,5 +413,5 @@ def where_it_is(links: Links, branch: str, commit: str | None, why: str) -> str:
     if not links.log_commit:
         return f"The report is not on `rpac/log` yet: {quiet(why)}"
     if commit:
-        return f"Report and pipeline are on `{_code(branch)}` ({commit[:12]}) and on `rpac/log`."
+        return f"Report and pipeline are on `{as_code(branch)}` ({commit[:12]}) and on `rpac/log`."
     return f"Report and pipeline are on `rpac/log` only: {quiet(why)}."

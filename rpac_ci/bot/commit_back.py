@@ -109,8 +109,11 @@ def commit_back(
         tip = _tip(git, remote, ref)
         if tip is None:
             return CommittedBack(branch=branch, commit=None, why="the branch is gone")
-        there_already = {file.path for file in git.ls_tree(tip, folder)}
-        new = [file for file in files if file.path not in there_already]
+        known = {file.path: file.oid for file in git.ls_tree(tip, folder)}
+        if other := [file.path for file in files if known.get(file.path, file.oid) != file.oid]:
+            why = f"the branch has other content at {other[0]}"
+            return CommittedBack(branch=branch, commit=None, why=why)
+        new = [file for file in files if file.path not in known]
         if not new:
             return CommittedBack(branch=branch, commit=tip)
         commit = _commit(git, tip, new, message)

@@ -61,7 +61,8 @@ def dry_run(path: Path, kind: str, *, role: str, root: Path | None = None) -> Ha
             return Handled(code="misread", message=exc.message, exit_code=2)
         person, number, same = event.sender, None, True
     else:
-        return Handled(code="no-command", message=f"{kind} holds no command of a person")
+        told = f"{kind} holds no command; what its job looks at is in git: try rpac validate"
+        return Handled(code="no-command", message=told)
     if not commands:
         return Handled(code="no-command", message="the comment holds no command")
     workspace = Workspace.open(root or Path())
@@ -107,7 +108,7 @@ def _decide(assumed: _Assumed, command: Command) -> tuple[str, str]:
                 assumed.workspace, asked, str(command.target), command.words
             ).ticket.signed()
         except RpacError as exc:
-            return "error", exc.message
+            return "failed", exc.message
         decision = policy.decide(_facts(assumed, command, planned))
     elif decision.kind is Kind.PROCEED and isinstance(command, Approve):
         return decision.code, "whether the plan can be approved is in the ledger on GitHub"

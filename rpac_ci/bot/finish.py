@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from rpac_ci.bot import Context, comments
@@ -17,12 +18,14 @@ from rpac_ci.bot.jobs import Order, Written
 from rpac_ci.bot.ledger import plain, run_folder
 from rpac_ci.bot.tickets import Settlement
 from rpac_ci.errors import GitHubError, RpacError
+from rpac_ci.formats.markdown import TIMELINE
 from rpac_ci.github.answers import PullInfo
-from rpac_ci.planning import parse_record
+from rpac_ci.planning import read_record
 from rpac_ci.records import RunRecord
 from rpac_ci.reproduction_log import ReproductionLog
 
 # what a check run says; only these let a required check pass
+GIVE_UP = timedelta(days=3)  # to tell people who cannot be told
 _PASSED = re.compile(r"reproduced|baseline|compared")
 
 
@@ -72,21 +75,33 @@ def finish(
     except RpacError as exc:
         _tell(context, order, comments.not_recorded(run, exc), comment)
         raise
-    before = _last_verdict(context, order)
+    before = _last_verdict(context, order) if order.dispatch.rerun else None
     pull = _pull(context, order)
     branch, commit, why = _to_branch(context, order, written, pull, starts_checks=starts_checks)
     links = replace(context.links(), log_commit=written.log_commit, folder=written.folder)
     where = comments.where_it_is(links, branch, commit, why or written.why)
-    body = comments.finished(written.record, links, where=where, at=context.now)
+    figures = _figures(context, written)
+    body = comments.finished(written.record, links, where=where, at=context.now, figures=figures)
     context.host.summary(body)
-    _tell(context, order, body, comment)
-    _check(context, order, written.record, body, check)
-    _settle(context, order, written)
+    told = _tell(context, order, body, comment)
+    told = _check(context, order, written.record, body, check) and told
     if order.dispatch.rerun:
         _compare_with_last(context, written, before, links)
+    asked = datetime.fromisoformat(order.dispatch.at)
+    if told or context.now > asked + GIVE_UP:  # else the timer says it again
+        _settle(context, order, written)
     return Finished(
         record=written.record, log_commit=written.log_commit, branch_commit=commit, remark=why
     )
+
+
+def _figures(context: Context, written: Written) -> list[str]:
+    """Figures that the log has beside the report; the timeline says little in a comment."""
+    if not written.log_commit:
+        return []
+    files = context.workspace.git.ls_tree(written.log_commit, f"{written.folder}/figures")
+    names = [file.path.removeprefix(f"{written.folder}/") for file in files]
+    return [name for name in names if name != TIMELINE]
 
 
 def _pull(context: Context, order: Order) -> PullInfo | None:
@@ -136,11 +151,11 @@ def _message(record: RunRecord) -> str:
     return message(record)
 
 
-def _tell(context: Context, order: Order, body: str, comment: int | None) -> None:
-    """The one comment about the run; where it was deleted, another one."""
+def _tell(context: Context, order: Order, body: str, comment: int | None) -> bool:
+    """The one comment about the run; where it was deleted, another one. Whether it was told."""
     number, marker = order.dispatch.issue, comments.run_marker(order.run)
     if number is None:
-        return
+        return True
     try:
         if comment is None:
             found = context.github.find_comment(number, marker)
@@ -149,32 +164,43 @@ def _tell(context: Context, order: Order, body: str, comment: int | None) -> Non
             try:
                 context.github.edit_comment(comment, body, marker)
             except GitHubError as exc:
-                if exc.status != 404:
+                if exc.status not in (403, 404, 410):
                     raise
             else:
-                return
+                return True
         context.github.comment(number, body, marker)
     except GitHubError as exc:
         context.warn(f"what became of {order.run} could not be told: {exc.message}")
+        return exc.status in (404, 410)  # nobody is left to be told
+    return True
 
 
-def _check(context: Context, order: Order, record: RunRecord, body: str, check: int | None) -> None:
+def _check(context: Context, order: Order, record: RunRecord, body: str, check: int | None) -> bool:
     verdict = record.verdict
     assert verdict is not None
     if order.dispatch.pull is None:
-        return
+        return True
     try:
+        name = comments.check_name(order.ticket.experiment)
+        if check is None:
+            check = context.github.find_check(name, order.ticket.head, order.run)
         if check is None:
             check = context.github.open_check(
-                comments.check_name(order.ticket.experiment), order.ticket.head,
+                name, order.ticket.head,
                 verdict.outcome, body, order.run, context.host.run_url,
             )  # fmt: skip
         context.github.update_check(
-            check, title=f"{verdict.outcome}: {verdict.reason}"[:200], summary=body,
+            check, title=_title(f"{verdict.outcome}: {verdict.reason}"), summary=body,
             conclusion=conclusion(verdict.outcome),
         )  # fmt: skip
     except GitHubError as exc:
         context.warn(f"the check of {order.run} could not be written: {exc.message}")
+        return exc.status in (404, 422)  # the commit is gone
+    return True
+
+
+def _title(text: str) -> str:
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:200]
 
 
 def conclusion(outcome: str) -> str:
@@ -206,10 +232,11 @@ def _settle(context: Context, order: Order, written: Written) -> None:
 def _last_verdict(context: Context, order: Order) -> str | None:
     """How the run before this one came out, of those that say anything about the result."""
     log = ReproductionLog(context.workspace.git)
-    earlier = [p for p in log.runs(order.pipeline.id) if p.run < order.run]
-    for path, raw in zip(reversed(earlier), log.records(list(reversed(earlier))), strict=True):
+    for path in log.newest_first(order.pipeline.id):
+        if path.run >= order.run:
+            continue
         try:
-            verdict = parse_record(raw, path.run).verdict
+            verdict = read_record(log, path).verdict
         except RpacError:
             continue
         if verdict and (verdict.outcome.startswith("reproduced") or verdict.outcome == _NOT):

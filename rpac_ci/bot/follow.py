@@ -13,6 +13,7 @@ from rpac_ci.bot import Context, comments
 from rpac_ci.bot import jobs as bot_jobs
 from rpac_ci.github.answers import Job
 
+QUICK_S, SLOW_S = 120.0, 1800.0  # until the looks become rarer
 STALE_S = 300.0  # "last update" may be so old
 
 
@@ -44,6 +45,7 @@ def follow(
     context.ledger.fetch()
     order = bot_jobs.read_order(context.ledger.view(), run)
     said, since = "", clock()
+    began = since
     while True:
         found = _find(context.github.jobs(context.host.run_id), job)
         if found is not None and found.status == "completed":
@@ -53,7 +55,9 @@ def follow(
             body = comments.started(order.dispatch, order.ticket, context.links(), phase, now)
             context.github.edit_comment(comment, body, comments.run_marker(run))
             said, since = phase, now
-        sleep(every_s)
+        # a hundred runs share a thousand requests an hour
+        waited = (now - began).total_seconds()
+        sleep(every_s if waited < QUICK_S else 6 * every_s if waited < SLOW_S else 15 * every_s)
 
 
 def _find(jobs: Sequence[Job], name: str) -> Job | None:

@@ -37,6 +37,7 @@ MAX_BYTES = 8 * 2**20
 MAX_EVENTS = 500
 MAX_LOG_BYTES = 4 * 2**20
 MAX_FIGURE_BYTES = 128 * 1024  # larger files never go to git
+_NO_PART = {"", ".", "..", ".git"}
 _SLACK = timedelta(minutes=10)  # between clocks of machines
 
 Line: TypeAlias = Annotated[str, StringConstraints(max_length=4096)]
@@ -78,10 +79,15 @@ class _NodePhase(Model):
     duration_s: Annotated[float, Field(ge=0, le=1e7)]
 
 
+class _Output(OutputFile):
+    size: Annotated[int, Field(ge=0, le=2**53)]
+    sha256: Hash
+
+
 class _Collected(Model):
     exit_code: int | None
     phases: Annotated[list[_NodePhase], Field(max_length=100)]
-    outputs: Annotated[list[OutputFile], Field(max_length=100)]
+    outputs: Annotated[list[_Output], Field(max_length=100)]
     extra: Annotated[list[Name], Field(max_length=10_000)]
     workers: Values
     engine: Values
@@ -260,11 +266,11 @@ def _check(step: Step, result: dict[str, Any], pipeline: Pipeline) -> None:
                 raise HandoverError(f"the job's results name other data: {name!a}")
     if step is Step.COLLECT:
         names = [output["path"] for output in result["outputs"]]
-        bad = [n for n in names if not n.isprintable() or n.startswith("/") or ".." in n.split("/")]
+        bad = [n for n in names if not n.isprintable() or _NO_PART & set(n.split("/"))]
         if bad or len(set(names)) < len(names):
             raise HandoverError(f"the job's results name outputs that cannot be: {bad[:1]}")
-    if step is Step.RELEASE and pipeline.target.cloud == "local":
-        result["cost_usd"] = 0.0  # it is not the job that says what things cost
+    if step is Step.RELEASE:  # it is not the job that says what things cost
+        result["cost_usd"] = 0.0 if pipeline.target.cloud == "local" else None
 
 
 def lost(message: str, at: str) -> list[Event]:

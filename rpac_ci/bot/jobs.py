@@ -6,6 +6,7 @@ with no secret and no right to write; `conclude` where results are data and may 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,16 +21,17 @@ from rpac_ci.bot.tickets import Dispatch, Ticket
 from rpac_ci.collector import collect
 from rpac_ci.conclude import entry_of, judged
 from rpac_ci.driver import Notify, RunDriver, load_pipeline
-from rpac_ci.errors import HistoryError, RpacError, RunNotFoundError
+from rpac_ci.errors import HistoryError, PolicyError, RpacError, RunNotFoundError
 from rpac_ci.events import Event, Kind, timestamp
 from rpac_ci.git import Git
 from rpac_ci.inbox import push
-from rpac_ci.log_entries import EntryName
+from rpac_ci.log_entries import EntryFile, EntryName, check_entry
 from rpac_ci.pipeline import Pipeline
-from rpac_ci.planning import read_record
+from rpac_ci.planning import parse_record, read_record
 from rpac_ci.records import RunRecord
-from rpac_ci.reproduction_log import ReproductionLog, RunPath, run_folder
+from rpac_ci.reproduction_log import Entry, ReproductionLog, RunPath, run_folder
 from rpac_ci.source_trees import SourceTree
+from rpac_ci.verdict import judge
 from rpac_ci.workspace import Workspace
 
 MAX_FOREIGN_SOURCE = 2**20
@@ -102,6 +104,8 @@ def fetch(workspace: Workspace, run: str) -> Workspace:
     ledger = Ledger(workspace.git)
     ledger.fetch()
     order = read_order(ledger.view(), run)
+    if ledger.view().settled(run):
+        raise PolicyError(f"{run} is over", hint="a job that is run again runs nothing again")
     _fetch_commit(workspace.git, order.ticket)
     root = folder_of(workspace, run)
     if not root.exists():
@@ -174,8 +178,45 @@ def conclude(
     log = ReproductionLog(workspace.git)
     folder = run_folder(order.pipeline.id, order.run)
     if found := _in_log(log, order):
-        return _written(workspace.git, read_record(log, found), folder)
-    events = _events(order, results, cancelled=cancelled, now=now)
+        return _written(workspace.git, order, read_record(log, found), folder)
+    record, entry = _judge(order, results, cancelled=cancelled, now=now)
+    log.add(entry)
+    _send(workspace.git, order.run)
+    with contextlib.suppress(RpacError):  # it waits in the inbox; the next collector takes it
+        collect(workspace.git)
+        Ledger(workspace.git).fetch()
+    return _written(workspace.git, order, record, folder)
+
+
+def _judge(
+    order: Order, results: Path | None, *, cancelled: bool, now: datetime
+) -> tuple[RunRecord, Entry]:
+    """Record and entry of what the job left; of a lost run where that is no use."""
+    dispatched = datetime.fromisoformat(order.dispatch.at)
+    first = Event(
+        number=1, kind=Kind.CREATED, at=order.dispatch.at, body=dict(order.ticket.created)
+    )
+    due = dispatched + timedelta(minutes=order.dispatch.minutes)
+    try:
+        until = min(now, due + timedelta(hours=24))
+        later = handover.read(results, order.run, order.pipeline, since=dispatched, until=until)
+        return _made(order, [first, *later], results)
+    except handover.HandoverError as exc:
+        message = exc.message
+    except Exception as exc:  # noqa: BLE001 - what fits the schema may still make no sense
+        message = f"the job's results make no record: {type(exc).__name__}"
+    late = now >= due
+    if late:
+        message += f", and did not end within its {order.dispatch.minutes} min"
+    lost = _nothing(message, cancelled=cancelled and not late, now=now)
+    return _made(order, [first, *lost], None)
+
+
+def _made(order: Order, events: Sequence[Event], results: Path | None) -> tuple[RunRecord, Entry]:
+    """
+    Raises:
+        HandoverError: the log would not take it.
+    """
     record = judged(order.run, order.pipeline, events)
     entry = entry_of(
         record,
@@ -184,27 +225,30 @@ def conclude(
         read=lambda output: handover.output(results, output) if results else None,
         source=_source(order),
     )
-    log.add(entry)
-    _send(workspace.git)
-    with contextlib.suppress(RpacError):  # it waits in the inbox; the next collector takes it
-        collect(workspace.git)
-        Ledger(workspace.git).fetch()
-    return _written(workspace.git, record, folder)
+    files = [
+        EntryFile(f"{entry.folder}/{name}", "100644", name, "blob", len(content))
+        for name, content in entry.files.items()
+    ]
+    if problems := check_entry(order.run, files, entry.files.__getitem__):
+        raise handover.HandoverError(f"the log would not take the results: {problems[0]}")
+    return record, entry
 
 
-def _send(git: Git) -> None:
+def _send(git: Git, run: str) -> None:
     """
     Raises:
         HistoryError: the remote does not take the run, however often it is asked.
     """
     for pause in (1.0, 5.0, 15.0, 0.0):
         try:
-            push(git)
+            pushed = push(git)
         except HistoryError:
             if not pause:
                 raise
             time.sleep(pause)
         else:
+            if why := pushed.unfit.get(run):
+                raise HistoryError(f"the log does not take {run}: {'; '.join(why)}")
             return
 
 
@@ -215,32 +259,18 @@ def _in_log(log: ReproductionLog, order: Order) -> RunPath | None:
         return None
 
 
-def _written(git: Git, record: RunRecord, folder: str) -> Written:
+def _written(git: Git, order: Order, record: RunRecord, folder: str) -> Written:
     tip = git.resolve("refs/remotes/origin/rpac/log")
-    there = tip is not None and git.resolve(f"{tip}:{folder}/record.json") is not None
-    why = "" if there else "it waits in the inbox for the collector"
-    return Written(record=record, folder=folder, log_commit=tip if tip and there else "", why=why)
-
-
-def _events(order: Order, results: Path | None, *, cancelled: bool, now: datetime) -> list[Event]:
-    """The run's events: the first from the ledger, the others from the job where it left any."""
-    dispatched = datetime.fromisoformat(order.dispatch.at)
-    first = Event(
-        number=1, kind=Kind.CREATED, at=order.dispatch.at, body=dict(order.ticket.created)
-    )
-    limit = dispatched + timedelta(minutes=order.dispatch.minutes) + timedelta(hours=24)
-    try:
-        later = handover.read(
-            results, order.run, order.pipeline, since=dispatched, until=min(now, limit)
-        )
-        events = [first, *later]
-        judged(order.run, order.pipeline, events)  # what fits the schema may still make no sense
-    except handover.HandoverError as exc:
-        return [first, *_nothing(exc.message, cancelled=cancelled, now=now)]
-    except (KeyError, TypeError, ValueError, AttributeError, RpacError) as exc:
-        message = f"the job's results make no record: {type(exc).__name__}"
-        return [first, *_nothing(message, cancelled=cancelled, now=now)]
-    return events
+    raw = next(git.blobs([f"{tip}:{folder}/record.json"])) if tip else None
+    if tip is None or raw is None:
+        why = "it waits in the inbox for the collector"
+        return Written(record=record, folder=folder, log_commit="", why=why)
+    # somebody else may have sent this run to the inbox: what is in the log counts, judged anew
+    there = parse_record(json.loads(raw), order.run)
+    verdict = judge(order.pipeline, there)
+    why = "" if there.verdict == verdict else "its verdict in the log is not the one it has"
+    there = there.model_copy(update={"verdict": verdict})
+    return Written(record=there, folder=folder, log_commit=tip, why=why)
 
 
 def _nothing(message: str, *, cancelled: bool, now: datetime) -> Sequence[Event]:

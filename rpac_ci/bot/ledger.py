@@ -34,6 +34,7 @@ LEDGER_REF = "refs/heads/rpac/ledger"
 LIMIT_S = 60.0
 _BRANCH = "refs/remotes/{}/rpac/ledger"
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_MAY_NOT_WRITE = "the token may not push: give the job 'permissions: contents: write'"
 _random = random.SystemRandom()
 _D = TypeVar("_D", Ticket, Dispatch, Settlement, Handled, Approved)
 
@@ -244,11 +245,13 @@ class Ledger:
             update = Update(LEDGER_REF, commit, view.tip or "")
             try:
                 refused = self._remote.push([update], atomic=False)
-            except HistoryError:
+            except HistoryError as exc:
                 # the answer may be what was lost, not the push
                 self.fetch()
                 if self._holds(files):
                     return files
+                if "returned error: 403" in exc.message:
+                    raise HistoryError(exc.message, hint=_MAY_NOT_WRITE) from exc
                 raise
             if not refused:
                 name = _BRANCH.format(self._remote.name)
@@ -261,6 +264,8 @@ class Ledger:
             tries += 1
             time.sleep(_random.uniform(0, min(1.0, 0.02 * 2 ** min(tries, 6))))
             self.fetch()
+            if self._holds(files):  # the push was sent twice, and its first answer lost
+                return files
 
     def _holds(self, files: Sequence[SourceFile]) -> bool:
         view = self.view()

@@ -25,6 +25,7 @@ from rpac_ci.workspace import Workspace
 
 CHECK = "rpac validation"  # no experiment can have this name
 _README = f"{REPORTS}/README.md"  # by people, for people
+MAX_PROBLEMS = 200
 MAX_PLANS = 20  # in one summary
 
 
@@ -70,8 +71,11 @@ def changed(context: Context, event: PullChanged) -> Handled:
     except GitHubError as exc:
         findings.wrong(config.experiments, exc.message, exc.hint)
         files = []
-    with checkouts.detached(context.workspace, event.head_sha) as there:
-        look(there, context, event, files, findings)
+    try:
+        with checkouts.detached(context.workspace, event.head_sha) as there:
+            look(there, context, event, files, findings)
+    except RpacError as exc:
+        findings.wrong(config.experiments, exc.message, exc.hint)
     return _tell(context, event, findings)
 
 
@@ -106,7 +110,7 @@ def _named(config: SiteConfig, paths: Sequence[str]) -> list[str]:
     """Experiments that changed paths belong to, in order."""
     prefix = f"{config.experiments}/"
     parts = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    names = [part.partition("/")[0] for part in parts]
+    names = [part.partition("/")[0] for part in parts if "/" in part or part.endswith(".yaml")]
     return sorted({name.removesuffix(".yaml") for name in names})
 
 
@@ -150,36 +154,39 @@ def _experiment(
 
 def _reports(there: Workspace, files: Sequence[ChangedFile], findings: Findings) -> None:
     """Reports are written by runs: whatever a pull request has below reports/ is the log's."""
-    changed = [
-        file for file in files if file.path.startswith(f"{REPORTS}/") and file.path != _README
-    ]
-    if not changed:
-        return
-    git = there.git
-    log = git.resolve("refs/remotes/origin/rpac/log")
-    ours = git.objects(f"HEAD:{file.path}" for file in changed)
-    logs = git.objects(f"{log}:{file.path}" for file in changed) if log else [None] * len(changed)
-    for file, mine, theirs in zip(changed, ours, logs, strict=True):
+    named = {name for file in files for name in (file.path, file.previous) if name}
+    paths = sorted(n for n in named if n == REPORTS or n.startswith(f"{REPORTS}/"))
+    for path in [path for path in paths if not path.isprintable()]:
+        findings.wrong(REPORTS, f"{path!a} is not a name that every system can hold")
+        paths.remove(path)
+    paths = [path for path in paths if path != _README]
+    git, log = there.git, there.git.resolve("refs/remotes/origin/rpac/log")
+    ours = git.objects(f"HEAD:{path}" for path in paths)
+    logs = git.objects(f"{log}:{path}" for path in paths) if log else [None] * len(paths)
+    for path, mine, theirs in zip(paths, ours, logs, strict=True):
         if mine is None:
-            if theirs is not None and is_document(file.path):
-                findings.wrong(file.path, "a report of the log is removed", "leave it there")
+            if theirs is not None and is_document(path):
+                findings.wrong(path, "a report of the log is removed", "leave it there")
         elif mine != theirs:
             what = "this is not what the log has" if theirs else "no run in the log has this file"
-            findings.wrong(file.path, what, "reports come from runs: take the change back")
-    modes = {entry.path: entry.mode for entry in git.ls_tree("HEAD", REPORTS)}
-    for file in changed:
-        if modes.get(file.path, "100644") != "100644":
-            findings.wrong(file.path, "not a regular file", "reports are regular files")
+            findings.wrong(path, what, "reports come from runs: take the change back")
+    if not paths:
+        return
+    odd = [entry.path for entry in git.ls_tree("HEAD", REPORTS) if entry.mode != "100644"]
+    for path in odd:
+        findings.wrong(path, "not a regular file", "reports are regular files")
 
 
 def _tell(context: Context, event: PullChanged, findings: Findings) -> Handled:
     """A check run where the token may make one, else lines of the job's log and its summary."""
-    problems = findings.problems
+    problems = findings.problems[:MAX_PROBLEMS]
     title = _title(findings)
     sections = findings.sections[:MAX_PLANS]
     if not problems and not findings.sections:
         sections = ["No experiment is changed."]
-    body = "\n\n".join([*(f"- `{problem}`" for problem in problems[:50]), *sections])
+    body = "\n\n".join(
+        [*(f"- `{comments.as_code(str(problem))}`" for problem in problems[:50]), *sections]
+    )
     conclusion = "failure" if problems else "success"
     context.host.summary(f"### {title}\n\n{body}")
     code = "invalid" if problems else "valid"
@@ -241,8 +248,8 @@ def _closed(context: Context, event: PullChanged) -> Handled:
     for run, dispatch in open_dispatches(context.ledger.view()).items():
         if dispatch.pull == event.number and dispatch.workflow_run is not None:
             try:
-                context.github.cancel_workflow(dispatch.workflow_run)
-                stopped.append(run)
+                if context.github.cancel_workflow(dispatch.workflow_run):
+                    stopped.append(run)
             except GitHubError as exc:
                 context.warn(f"{run} could not be stopped: {exc.message}")
     return Handled(code="closed", message=f"told to stop: {', '.join(stopped) or 'nothing'}")

@@ -33,6 +33,7 @@ from rpac_ci.source_trees import SourceFile
 from rpac_ci.workspace import Workspace
 
 SLACK = timedelta(minutes=60)  # until a job's machine is there, and after its limit
+QUEUE = timedelta(hours=24)  # that a job may wait for a machine
 MAX_RERUNS = 20  # started by one turn of the timer
 
 
@@ -46,13 +47,14 @@ def upkeep(context: Context) -> Handled:
     said: list[str] = []
     config, problem = context.settle()
     context.ledger.fetch()
-    _lost(context, said)
     try:
         collected = collect(context.workspace.git)
         said += [f"{name}: added to the log" for name in collected.added]
         said += [f"{name}: other documents under this name" for name in collected.conflicts]
     except RpacError as exc:
         said.append(f"the inbox could not be collected: {exc.message}")
+    context.ledger.fetch()
+    _lost(context, said)  # after that: what waited in the inbox is not lost
     if config is None:
         return Handled(code="settings-unreadable", message=problem, exit_code=4)
     context.ledger.fetch()
@@ -66,15 +68,29 @@ def _lost(context: Context, said: list[str]) -> None:
     """Runs that should have been over for long: their jobs are gone without a word."""
     for run, dispatch in open_dispatches(context.ledger.view()).items():
         due = datetime.fromisoformat(dispatch.at) + timedelta(minutes=dispatch.minutes) + SLACK
-        if context.now < due:
+        if context.now < due or (context.now < due + QUEUE and _is_waiting(context, dispatch)):
             continue
         try:
             finished = bot_finish.finish(context, run, None)
         except RpacError as exc:
             said.append(f"{run}: still open: {exc.message}")
+        except Exception as exc:  # noqa: BLE001 - one bad run must not keep the others waiting
+            said.append(f"{run}: still open: internal error, {type(exc).__name__}")
         else:
             assert finished.record.verdict is not None
             said.append(f"{run}: {finished.record.verdict.outcome}")
+
+
+def _is_waiting(context: Context, dispatch: Dispatch) -> bool:
+    """Whether GitHub still has a job for a run: queues may be long."""
+    if dispatch.workflow_run is None:
+        return False
+    try:
+        jobs = context.github.jobs(dispatch.workflow_run)
+    except RpacError:
+        return False
+    mine = [job for job in jobs if dispatch.run in job.name]
+    return any(job.status != "completed" for job in mine)
 
 
 def _reruns(context: Context, config: SiteConfig, said: list[str]) -> list[Sent]:

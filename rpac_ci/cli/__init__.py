@@ -52,4 +52,8 @@ def _show_error(error: RpacError) -> None:
 
 
 def _say(text: str, prefix: str = "rpac: ") -> None:
+    if os.environ.get("GITHUB_ACTIONS") == "true":  # a runner obeys certain lines of a job's log
+        from rpac_ci.github.actions import neutral_log
+
+        text = neutral_log(text)
     click.echo(f"{prefix}{text}", err=True)

@@ -77,9 +77,9 @@ def _show(handled: Handled, *, as_json: bool) -> None:
         }  # fmt: skip
         click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
         return
-    click.echo(
-        neutral_log(f"{handled.code}: {handled.message}" if handled.message else handled.code)
-    )
+    said = f"{handled.code}: {handled.message}" if handled.message else handled.code
+    # a runner obeys certain lines of a job's log
+    click.echo(neutral_log(said) if os.environ.get("GITHUB_ACTIONS") == "true" else said)
     for one in handled.sent:
         click.echo(f"{one.run}: {one.name}, at most {one.minutes} min")
 
@@ -165,6 +165,7 @@ def conclude(
     a result that is not reproduced is told by its check, not by a failed job.
     """
     from rpac_ci.bot import finish as bot_finish
+    from rpac_ci.github.actions import neutral_log
 
     host = _host()
     push_token = os.environ.get("RPAC_PUSH_TOKEN", "").strip()
@@ -186,7 +187,7 @@ def conclude(
         }  # fmt: skip
         click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
     else:
-        click.echo(f"{run}: {verdict.outcome}: {verdict.reason}")
+        click.echo(neutral_log(f"{run}: {verdict.outcome}: {verdict.reason}"))
     return verdict.exit_code if verdict.exit_code == ExitCode.COULD_NOT_RUN else 0
 
 

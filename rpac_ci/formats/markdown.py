@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import quote
 
 from rpac_ci.changes import against_reference, explanation
@@ -140,17 +140,17 @@ def _checks(record: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def check_table(checks: Sequence[Check]) -> str:
-    """One row for each check."""
+def check_table(checks: Sequence[Check], *, escape: Callable[[str], str] | None = None) -> str:
+    """One row for each check; `escape` shows texts of others, by default as `text` does."""
     header = ("Check", "Rule", "Expected", "Observed", "Difference", "")
-    return table(header, [_check_row(check) for check in checks])
+    return table(header, [_check_row(check, escape or text) for check in checks])
 
 
-def _check_row(check: Check) -> tuple[str, ...]:
-    mark = MARK[check.agreement] + (f" ({text(check.note)})" if check.note else "")
+def _check_row(check: Check, escape: Callable[[str], str]) -> tuple[str, ...]:
+    mark = MARK[check.agreement] + (f" ({escape(check.note)})" if check.note else "")
     return (
-        text(check.name),
-        text(check.rule),
+        escape(check.name),
+        escape(check.rule),
         _number(check.expected, check.unit),
         _number(check.observed, check.unit),
         "" if check.difference is None else f"{check.difference:+.3g}",
@@ -160,7 +160,7 @@ def _check_row(check: Check) -> tuple[str, ...]:
 
 def _number(value: float | str | None, unit: str | None) -> str:
     shown = format_value(value, unit)
-    return f"`{shown}`" if isinstance(value, str) else text(shown)
+    return f"`{_code(shown)}`" if isinstance(value, str) else text(shown)
 
 
 def _changes(record: RunRecord) -> str:
@@ -236,9 +236,9 @@ def _nodes(record: RunRecord) -> str:
     header = ("Node", "Processor", "Online", "Memory", "System", "Kernel")
     rows = [
         (
-            str(node.get("index")),
+            text(str(node.get("index"))),
             text(str(node.get("cpu"))),
-            str(node.get("cpus_online")),
+            text(str(node.get("cpus_online"))),
             format_bytes(int(node.get("memory_total_mib", 0)) << 20),
             text(str(node.get("system"))),
             text(f"{node.get('kernel')} {node.get('machine')}"),
@@ -250,8 +250,8 @@ def _nodes(record: RunRecord) -> str:
         w = around.workers
         lines += [
             "",
-            f"Workers by the engine's own count: {w.get('asked')} asked for, "
-            f"{w.get('seen')} seen, {w.get('lost')} lost.",
+            f"Workers by the engine's own count: {text(str(w.get('asked')))} asked for, "
+            f"{text(str(w.get('seen')))} seen, {text(str(w.get('lost')))} lost.",
         ]
     return "\n".join(lines)
 
@@ -277,7 +277,7 @@ def _inputs(record: RunRecord, pipeline: Pipeline) -> str:
 
 def _outputs(record: RunRecord) -> str:
     rows = [
-        (f"`{_code(o.path)}`", format_bytes(o.size), f"`{o.sha256}`")
+        (f"`{_code(o.path)}`", format_bytes(o.size), f"`{_code(o.sha256)}`")
         for o in record.outcome.outputs
     ]
     if not rows:

@@ -244,14 +244,18 @@ class GitHub(Settings):
             content["details_url"] = details_url
 
         def find() -> int | None:
-            path = f"/commits/{head_sha}/check-runs"
-            query = {"check_name": name, "filter": "all"}
-            for check in self._calls.pages(path, lambda item: item, query, within="check_runs"):
-                if check.value.get("external_id") == external_id:
-                    return readable(lambda run: run.id("id"), check)
-            return None
+            return self.find_check(name, head_sha, external_id)
 
         return self._calls.create("/check-runs", content, lambda made: made.id("id"), find)
+
+    def find_check(self, name: str, head_sha: str, external_id: str) -> int | None:
+        """The check run of a commit that was begun under a name and an id of ours."""
+        path = f"/commits/{head_sha}/check-runs"
+        query = {"check_name": name, "filter": "all"}
+        for check in self._calls.pages(path, lambda item: item, query, within="check_runs"):
+            if check.value.get("external_id") == external_id:
+                return readable(lambda run: run.id("id"), check)
+        return None
 
     def update_check(
         self,

@@ -91,13 +91,14 @@ def main() -> None:
         )
         stage(folder)
         # which need the functions above
-        from tests.benchmarks import commands, contents, dask, history, policy
+        from tests.benchmarks import bot, commands, contents, dask, history, policy
 
         dask.main(repository)
     history.main()
     contents.main()
     commands.main()
     policy.main()
+    bot.main()
 
 
 def stage(folder: Path) -> None:

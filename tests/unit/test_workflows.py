@@ -111,7 +111,7 @@ def test_what_every_job_may_do() -> None:
             "contents": "read", "pull-requests": "read", "checks": "write",
         },
         "rpac-validate.yml:closed": {"contents": "read", "actions": "write"},
-        "rpac-upkeep.yml:look": write,
+        "rpac-upkeep.yml:look": {**write, "actions": "read"},
         "rpac-upkeep.yml:runs": {**write, "actions": "read"},
         "rpac-upkeep.yml:collect": {"contents": "write"},
     }  # fmt: skip
