@@ -50,8 +50,10 @@ def is_still(content: bytes) -> bool:
     """
     parser = expat.ParserCreate(namespace_separator=" ")
     styles: list[str] = []
+    inside: list[str] = []  # elements that are open
 
     def start(name: str, attributes: dict[str, str]) -> None:
+        inside.append(name)
         space, _, local = name.rpartition(" ")
         if space in _ABOUT:
             return
@@ -64,7 +66,13 @@ def is_still(content: bytes) -> bool:
         raise _RefusedError("entity or processing instruction")
 
     parser.StartElementHandler = start
-    parser.CharacterDataHandler = styles.append
+
+    def text(content: str) -> None:
+        if inside[-1:] == [f"{_SVG} style"]:
+            styles.append(content)
+
+    parser.CharacterDataHandler = text
+    parser.EndElementHandler = lambda _: inside.pop()
     parser.EntityDeclHandler = refuse
     parser.ProcessingInstructionHandler = refuse
     try:

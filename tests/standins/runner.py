@@ -185,8 +185,9 @@ class Runner:
         """What actions/checkout makes: the default branch, one commit deep, without credentials."""
         folder = Path(environment["RPAC_TEST_FOLDER"]) / "checkout"
         address = f"{environment['GITHUB_SERVER_URL']}/{environment['GITHUB_REPOSITORY']}"
+        header = self.hub.basic(environment["GITHUB_TOKEN"])
         subprocess.run(
-            ["git", "-c", f"http.extraheader={self.hub.basic(environment['GITHUB_TOKEN'])}", "clone",
+            ["git", "-c", f"http.extraheader={header}", "clone",
              "--quiet", "--depth=1", address, str(folder)],
             check=True, capture_output=True, env=dict(environment), timeout=LIMIT_S,
         )  # fmt: skip

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from rpac_ci import filters
-from rpac_ci.cli import cli
+from rpac_ci.cli.group import cli
 from rpac_ci.command_keys import KEYS
 from rpac_ci.command_table import (
     KEYS_TOPIC,

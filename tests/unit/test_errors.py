@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from rpac_ci import cli, errors
+from rpac_ci.cli import group, runs
 from rpac_ci.errors import ExitCode, ExperimentError, Problem, RpacError, SourceError
 
 # part of the public contract: DESIGN.md section 4, and `rpac --help`
@@ -68,7 +69,7 @@ def test_the_exit_code_of_every_error() -> None:
 def test_help_names_every_exit_code() -> None:
     for code in ExitCode:
         if code is not ExitCode.OK:
-            assert f"; {code.value} " in cli.EXIT_CODES.replace("\n", " ")
+            assert f"; {code.value} " in group.EXIT_CODES.replace("\n", " ")
 
 
 @pytest.mark.parametrize("error", family().values())
@@ -103,7 +104,7 @@ def test_the_command_line_turns_an_error_into_one_message_and_its_code(
     def fails(**_: object) -> None:
         raise error("it is so", hint="try this")
 
-    monkeypatch.setattr(cli.validate, "callback", fails)
+    monkeypatch.setattr(runs.validate, "callback", fails)
     assert cli.run(["validate"]) == error.exit_code
     said = capsys.readouterr()
     assert said.out == ""
@@ -136,6 +137,6 @@ def test_an_interrupt_is_a_cancellation(
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.validate, "callback", interrupted)
+    monkeypatch.setattr(runs.validate, "callback", interrupted)
     assert cli.run(["validate"]) == ExitCode.CANCELLED
     assert capsys.readouterr().err.endswith("rpac: interrupted\n")

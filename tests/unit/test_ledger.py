@@ -280,6 +280,6 @@ def test_what_the_bot_did_not_dispatch_has_no_origin_to_rely_on(
     asked = ticket()
     order = dispatch(ticket=asked.id)
     write(ledger, *ticket_files(asked, b"pipeline\n", SOURCE), sent(order))
-    assert dispatched(here) == {RUN}
+    assert dispatched(here) == frozenset({RUN})
     assert planned_pipeline(here, RUN) == digest(b"pipeline\n")
     assert planned_pipeline(here, OTHER) is None

@@ -16,6 +16,7 @@ HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1
         '<use xlink:href="#mark"/>',
         '<image href="data:image/png;base64,iVBORw0KGgo="/>',
         "<style>path { stroke: black }</style><text>a &lt; b</text>",
+        "<text>gene expression \\alpha of url(x)</text>",
     ],
 )
 def test_a_drawing(content: str) -> None:
