@@ -35,6 +35,8 @@ def authenticate(environ: MutableMapping[str, str], host: Host, token: str = "")
         ("GIT_COMMITTER_NAME", NAME), ("GIT_COMMITTER_EMAIL", EMAIL),
     ):  # fmt: skip
         environ.setdefault(name, value)
+    _configure(environ, "user.name", NAME)
+    _configure(environ, "user.email", EMAIL)
 
 
 def authenticate_in_job(environ: MutableMapping[str, str]) -> None:
