@@ -15,6 +15,8 @@ from tests.integration.lab import QUICK_FILES, Lab
 from tests.standins.github import GitHubServer
 from tests.standins.runner import Workflow
 
+pytestmark = pytest.mark.slow
+
 LIVE = "@octocat [click](https://evil.example) <img src=https://evil.example/a.png>"
 PNG = hashlib.sha256(b"png").hexdigest()
 

@@ -308,7 +308,8 @@ class Shapes:
         """What GitHub calls somebody's relation; members of an organization may look like NONE."""
         if user is repository.owner:
             return "OWNER"
-        if RANK.index(repository.roles.get(user.id, "none")) >= RANK.index("triage"):
+        standard = repository.roles.get(user.id, "none").rpartition(":")[2]
+        if RANK.index(standard) >= RANK.index("triage"):
             return "COLLABORATOR"
         return "NONE"
 
