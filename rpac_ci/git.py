@@ -173,6 +173,17 @@ class Git:
             entries.append(TreeEntry(mode, oid, path.decode("utf-8", "surrogateescape")))
         return entries
 
+    def has_more_files(self, tree: str, limit: int) -> bool:
+        """Whether a tree has more files than that; stops counting there, so it ends soon."""
+        command = ["git", *_SETTINGS, "ls-tree", "-r", "-z", "--name-only", "--full-tree", tree]
+        with subprocess.Popen(command, cwd=self.root, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            found = 0
+            while found <= limit and (part := child.stdout.read(2**16)):
+                found += part.count(b"\0")
+            child.kill()
+        return found > limit
+
     def blobs(self, names: Iterable[str]) -> Iterator[bytes | None]:
         """Contents of many objects (`<oid>` or `<rev>:<path>`), one git process; None if absent."""
         wanted = list(names)

@@ -181,7 +181,7 @@ def _say_failure(context: Context, event: CommentCreated, exc: Exception) -> Non
     going_on = [one.run for one in context.sent]
     body = comments.broken(error, context.host.run_url, going_on)
     try:
-        if not context.github.find_comment(event.number, marker):
+        if not context.github.find_comment(event.number, marker, since=event.created_at):
             context.github.comment(event.number, body, marker)
     except RpacError as again:
         context.warn(f"what went wrong could not be told: {again.message}")

@@ -19,7 +19,8 @@ from rpac_ci.workspace import Workspace
 
 # large files are data that an experiment declares; their content is not fetched here
 _NO_LFS = {"GIT_LFS_SKIP_SMUDGE": "1"}
-_CHECKOUT_S = 600.0
+_CHECKOUT_S = 300.0
+MAX_FILES = 100_000
 
 
 @contextmanager
@@ -50,6 +51,11 @@ def add(git: Git, commit: str, folder: Path) -> None:
     """
     if git.resolve(f"{commit}^{{commit}}") != commit:
         raise HistoryError(f"there is no commit {commit}")
+    if git.has_more_files(commit, MAX_FILES):
+        raise HistoryError(
+            f"the commit {commit[:12]} has more than {MAX_FILES} files",
+            hint="experiments of a repository of this size are not looked at",
+        )
     git.run(
         "worktree", "add", "--detach", "--quiet", str(folder), commit,
         env=_NO_LFS, timeout_s=_CHECKOUT_S,

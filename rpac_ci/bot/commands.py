@@ -552,7 +552,7 @@ def _reply(session: Session, sections: Sequence[str], handled: Handled) -> Handl
         handled.exit_code = 0 if handled.sent or not _failed(session) else 4
         return handled
     marker = comments.answer_marker(request.comment)
-    if not context.github.find_comment(request.number, marker):
+    if not context.github.find_comment(request.number, marker, since=request.created_at):
         context.github.comment(request.number, body, marker)
     return handled
 

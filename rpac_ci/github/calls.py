@@ -72,13 +72,13 @@ class Calls:
         if enough is None and self._page(path, MAX_PAGES + 1, query, within)[0]:
             raise GitHubError(f"GitHub lists more than {MAX_PAGES * PAGE} items for {path}")
 
-    def newest_first(self, path: str) -> Iterator[Fields]:
+    def newest_first(self, path: str, query: Query | None = None) -> Iterator[Fields]:
         """Items of a list that GitHub sorts by age only, the newest first."""
-        first, answer = self._page(path, 1)
+        first, answer = self._page(path, 1, query)
         last = _LAST.search(answer.headers.get("link", ""))
         numbers = list(range(int(last[1]) if last else 1, 1, -1))
         for number in numbers[: MAX_PAGES - 1]:
-            yield from reversed(self._page(path, number)[0])
+            yield from reversed(self._page(path, number, query)[0])
         yield from reversed(first)
 
     def create(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -168,13 +169,22 @@ class GitHub(Settings):
         text = _marked(body, marker) if marker else github_limits.fit_comment(body)
         self._calls.send("PATCH", f"/issues/comments/{comment}", {"body": text})
 
-    def find_comment(self, number: int, marker: str) -> CommentRef | None:
+    def find_comment(
+        self, number: int, marker: str, *, since: datetime | None = None
+    ) -> CommentRef | None:
         """
         The newest comment of our own that begins with a marker; other people's are not looked at.
 
         Where nobody knows yet who we are, any bot's comment counts as our own.
+
+        Args:
+            number: of the issue or pull request.
+            marker: that it begins with.
+            since: it was written or edited later; a long conversation is many requests.
         """
-        for found in self._calls.newest_first(f"/issues/{number}/comments"):
+        after = since.astimezone(UTC) - timedelta(minutes=1) if since else None
+        query = {"since": f"{after:%Y-%m-%dT%H:%M:%SZ}"} if after else None
+        for found in self._calls.newest_first(f"/issues/{number}/comments", query):
             if self._has_marker(found, marker):
                 return readable(github_answers.comment_ref, found)
         return None

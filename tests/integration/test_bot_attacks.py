@@ -609,10 +609,12 @@ RACES = [
 
 
 @table(RACES)
+@pytest.mark.slow
 def test_races_and_approvals(lab: Target, row: Attack) -> None:
     play(lab, row)
 
 
+@pytest.mark.slow
 def test_a_push_before_the_job_began_is_what_is_run_and_that_is_said(lab: Target) -> None:
     """(35) only people who can push can have moved it; the answer names the commit."""
     pull = lab.pull()
@@ -624,6 +626,7 @@ def test_a_push_before_the_job_began_is_what_is_run_and_that_is_said(lab: Target
     assert check.name == "rpac: quick"
 
 
+@pytest.mark.slow
 def test_a_push_after_the_dispatch_changes_nothing_about_the_run(lab: Target) -> None:
     """(37) the job gets the code that was planned, also when the branch is somewhere else."""
     pull = lab.pull()
@@ -633,6 +636,7 @@ def test_a_push_after_the_dispatch_changes_nothing_about_the_run(lab: Target) ->
     assert (there / "experiments/quick/main.py").read_text() == QUICK_MAIN
 
 
+@pytest.mark.slow
 def test_a_force_push_after_the_dispatch_changes_nothing_about_the_run(lab: Target) -> None:
     """(37) no branch has the commit any more."""
     pull = lab.pull()
@@ -642,6 +646,7 @@ def test_a_force_push_after_the_dispatch_changes_nothing_about_the_run(lab: Targ
     assert (there / "experiments/quick/main.py").read_text() == QUICK_MAIN
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_approved_twice_in_one_comment_is_run_once(lab: Target) -> None:
     """(41)"""
     pull, plan = planned(lab)
@@ -659,6 +664,7 @@ def at_once(*calls: Callable[[], Any]) -> None:
         thread.join()
 
 
+@pytest.mark.slow
 def test_two_jobs_that_approve_at_once_start_one_run(lab: Target) -> None:
     """(41) one is first, and the other one says so."""
     pull, plan = planned(lab)
@@ -671,6 +677,7 @@ def test_two_jobs_that_approve_at_once_start_one_run(lab: Target) -> None:
     assert any("plan-used" in answer for answer in lab.answers(pull))
 
 
+@pytest.mark.slow
 def test_two_jobs_for_one_comment_start_one_run(lab: Target) -> None:
     """(44) a comment that was delivered twice, at the same time."""
     pull = lab.pull()
@@ -1073,6 +1080,7 @@ DISPATCHES = [
 
 
 @table(DISPATCHES)
+@pytest.mark.slow
 def test_commands_without_a_comment(lab: Target, row: Attack) -> None:
     play(lab, row)
 

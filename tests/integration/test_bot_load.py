@@ -71,6 +71,7 @@ def test_planning_and_dispatching_take_few_requests(lab: Lab, ledger: str, body:
     assert len(requests) - pushed <= TELLING, told(requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["/help", "/status", "/history quick", "/nonsense"])
 def test_no_other_command_takes_more(lab: Lab, body: str) -> None:
     pull = lab.pull()

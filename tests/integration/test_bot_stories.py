@@ -68,6 +68,7 @@ def test_a_comment_reproduces_an_experiment_and_commits_the_report(lab: Lab) -> 
     assert rpac("fsck").code == 0
 
 
+@pytest.mark.slow
 def test_a_second_push_by_the_bot_does_not_move_what_was_tested(lab: Lab) -> None:
     pull = lab.pull()
     first = lab.says(lab.author, pull, "/reproduce quick")
@@ -90,6 +91,7 @@ def test_required_checks_keep_the_report_on_the_log_and_the_comment_says_why(lab
     assert "tests" in answer
 
 
+@pytest.mark.slow
 def test_with_an_apps_token_the_report_goes_to_the_branch_all_the_same(lab: Lab) -> None:
     lab.hub.required_checks("main", ["tests"])
     lab.runner.app = {"contents": "write", "metadata": "read"}
@@ -145,6 +147,7 @@ def test_a_job_that_dies_is_told_and_never_held_against_the_result(lab: Lab) -> 
     assert check.conclusion == "action_required"
 
 
+@pytest.mark.slow
 def test_a_job_that_never_came_is_found_by_the_timer(lab: Lab) -> None:
     pull = lab.pull()
     sent = lab.runner.handle("issue_comment", lab.runner.said(pull, lab.author, "/reproduce quick"))
@@ -157,6 +160,7 @@ def test_a_job_that_never_came_is_found_by_the_timer(lab: Lab) -> None:
     assert any(sent.run in path for path in lab.reports("rpac/log"))
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_what_failed_and_how_its_log_ends(lab: Lab) -> None:
     failing = "import sys\nprint('about to divide')\nsys.exit(3)\n"
     pull = lab.pull({**QUICK_FILES, "experiments/quick/main.py": failing})
@@ -168,6 +172,7 @@ def test_a_run_that_fails_says_what_failed_and_how_its_log_ends(lab: Lab) -> Non
     assert "**What to do:**" in answer
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_is_released_recorded_and_told(lab: Lab) -> None:
     slow = "import time\nprint('started', flush=True)\ntime.sleep(600)\n"
     pull = lab.pull({**QUICK_FILES, "experiments/quick/main.py": slow})
@@ -183,6 +188,7 @@ def test_a_cancelled_run_is_released_recorded_and_told(lab: Lab) -> None:
     assert "is told to stop" in second
 
 
+@pytest.mark.slow
 def test_an_accepted_run_is_what_later_ones_are_compared_with(lab: Lab) -> None:
     without = QUICK.format(name="quick").replace("verify:\n  level: {expect: 7}\n", "")
     pull = lab.pull({**QUICK_FILES, "experiments/quick/experiment.yaml": without})
@@ -199,6 +205,7 @@ def test_an_accepted_run_is_what_later_ones_are_compared_with(lab: Lab) -> None:
     assert "reproduced: identical" in lab.answers(pull)[3]
 
 
+@pytest.mark.slow
 def test_history_status_compare_and_help_answer_as_a_terminal_does(lab: Lab) -> None:
     pull = lab.pull()
     first = lab.says(lab.author, pull, "/reproduce quick")
@@ -216,6 +223,7 @@ def test_history_status_compare_and_help_answer_as_a_terminal_does(lab: Lab) -> 
     assert "/reproduce" in help_
 
 
+@pytest.mark.slow
 def test_outside_a_pull_request_the_default_branch_is_run(lab: Lab) -> None:
     lab.hub.push("main", dict(QUICK_FILES), "Add an experiment")
     issue = lab.hub.open_issue("Does it still come out?", by=lab.author)
@@ -225,6 +233,7 @@ def test_outside_a_pull_request_the_default_branch_is_run(lab: Lab) -> None:
     assert lab.reports("main") == set()
 
 
+@pytest.mark.slow
 def test_a_dispatched_command_runs_without_a_comment(lab: Lab) -> None:
     lab.hub.push("main", dict(QUICK_FILES), "Add an experiment")
     event = lab.hub.dispatch_event("reproduce quick", sender=lab.author)
@@ -234,6 +243,7 @@ def test_a_dispatched_command_runs_without_a_comment(lab: Lab) -> None:
     assert "reproduced: identical" in done.concluded[0].out
 
 
+@pytest.mark.slow
 def test_a_schedule_reproduces_accepted_experiments_and_reports_a_changed_verdict(
     lab: Lab,
 ) -> None:

@@ -164,3 +164,9 @@ def test_a_git_hook_that_calls_us_does_not_lead_us_elsewhere(
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
     assert Git.discover(git.root).root == git.root
     assert git.resolve("HEAD") is not None, "the other repository has no commit"
+
+
+def test_files_are_counted_only_as_far_as_they_must_be(git: Git) -> None:
+    tip = commit(git.root, {"a": b"a", "b/c": b"c", "b/d": b"d"})
+    assert git.has_more_files(tip, 2)
+    assert not git.has_more_files(tip, 3)
