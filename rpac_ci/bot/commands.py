@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from rpac_ci import policy
 from rpac_ci.bot import Context, Handled, comments
@@ -89,6 +90,8 @@ def _run(session: Session, parsed: ParsedComment) -> Handled:
     context, request = session.context, session.request
     first = policy.admit(facts_of(session, "help", role=None))
     if first.kind is Kind.IGNORE or first.code == "comment-too-old":
+        if first.code == "repeated-attempt":
+            _break_silence(session)
         return Handled(code=first.code, message=first.message)
     if request.comment is not None:
         context.github.react(request.comment, "eyes")
@@ -98,9 +101,8 @@ def _run(session: Session, parsed: ParsedComment) -> Handled:
     ]
     session.role = context.github.role(request.person.login, request.person.id).name
     for work in session.works:
-        if (
-            decision := policy.admit(facts_of(session, work.command.verb))
-        ).kind is not Kind.PROCEED:
+        decision = policy.admit(facts_of(session, work.command.verb))
+        if decision.kind is not Kind.PROCEED:
             refuse(work, decision)
     admitted = [work for work in session.works if work.decision is None]
     if parsed.problems:
@@ -117,6 +119,21 @@ def _run(session: Session, parsed: ParsedComment) -> Handled:
     codes = [work.code for work in session.works]
     handled = Handled(code=codes[0], message="", sent=sent, codes=codes)
     return _reply(session, [work.section for work in session.works if work.section], handled)
+
+
+def _break_silence(session: Session) -> None:
+    """A job that is started again does nothing again; where the first one died, it says so."""
+    context, request = session.context, session.request
+    young = context.now - request.created_at < timedelta(hours=48)
+    if request.comment is None or request.number is None or not young:
+        return
+    context.ledger.fetch()
+    handled = context.ledger.view().handled(request.comment, request.created_at)
+    marker = comments.answer_marker(request.comment)
+    if handled and handled.runs:
+        return  # they have comments of their own
+    if not context.github.find_comment(request.number, marker, since=request.created_at):
+        context.github.comment(request.number, comments.not_again(), marker)
 
 
 def _say(session: Session, work: Work) -> None:

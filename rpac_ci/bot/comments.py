@@ -303,6 +303,14 @@ def broken(error: RpacError, workflow: str, going_on: Sequence[str] = ()) -> str
     )
 
 
+def not_again() -> str:
+    """A comment whose job was started again, and that nobody has answered."""
+    return (
+        "The job for this comment ended before it could answer, and no comment is handled twice. "
+        "Comment again to have it done."
+    )
+
+
 def refused(words: str, code: str, message: str, hint: str = "") -> str:
     """A command that the policy does not allow."""
     advice = f" {quiet(hint)}" if hint else ""

@@ -256,3 +256,13 @@ def test_the_terminal_reads_what_the_bot_wrote(lab: Lab) -> None:
     assert row["run"] == done.run
     assert rpac("history", "quick", "origin=unverified", "--json").json == []
     assert git(rpac.root, "log", "-1", "--format=%an", "origin/rpac/log") == "github-actions[bot]"
+
+
+def test_a_job_that_is_started_again_breaks_the_silence_once(lab: Lab) -> None:
+    pull = lab.pull()
+    payload = lab.runner.said(pull, lab.author, "/plan quick")  # its first job died at once
+    for attempt in (2, 3):
+        again = lab.runner.handle("issue_comment", payload, attempt=attempt)
+        assert "repeated-attempt" in again.decide.out
+    (answer,) = lab.answers(pull)
+    assert "Comment again" in answer
