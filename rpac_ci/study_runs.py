@@ -182,23 +182,7 @@ def conclude_study(workspace: Workspace, study: str) -> StudyConclusion:
     plan = _open(workspace, study)
     history = ReproductionLog(workspace.git)
     planned = [Planned(run=m["run"], changes=m["changes"]) for m in plan["members"]]
-    records, pipeline = _records(history, plan["experiment"], planned)
-    record = build(
-        study=study, experiment=plan["experiment"], words=plan["words"], planned=planned,
-        records=records, pipeline=pipeline,
-    )  # fmt: skip
-    drawn = figures(record)
-    entry = Entry(
-        folder=f"{REPORTS}/{record.experiment}/studies/{study}",
-        files={
-            "study.json": record.to_bytes(),
-            "study.md": page(record, figures=sorted(drawn)).encode(),
-            **{name: drawing.encode() for name, drawing in drawn.items()},
-        },
-        subject=f"{record.experiment}: study of {count(len(planned), 'run')}: {record.outcome}",
-        trailers=[("Rpac-Study", study), ("Rpac-Experiment", record.experiment)],
-        source={},
-    )
+    record, entry = entry_of(history, study, plan["experiment"], plan["words"], planned)
     log_commit = history.add(entry)
     branch, remark = history.publish(entry) if plan["commit"] else (None, "left alone as asked")
     workspace.storage.delete(_key(study))
@@ -206,6 +190,34 @@ def conclude_study(workspace: Workspace, study: str) -> StudyConclusion:
         record=record, folder=entry.folder, log_commit=log_commit, branch_commit=branch,
         remark=remark,
     )  # fmt: skip
+
+
+def entry_of(
+    history: ReproductionLog,
+    study: str,
+    experiment: str,
+    words: Sequence[str],
+    planned: Sequence[Planned],
+) -> tuple[StudyRecord, Entry]:
+    """The page of a study whose runs are in the log: its record, and what goes to the log."""
+    records, pipeline = _records(history, experiment, planned)
+    record = build(
+        study=study, experiment=experiment, words=words, planned=planned, records=records,
+        pipeline=pipeline,
+    )  # fmt: skip
+    drawn = figures(record)
+    entry = Entry(
+        folder=f"{REPORTS}/{experiment}/studies/{study}",
+        files={
+            "study.json": record.to_bytes(),
+            "study.md": page(record, figures=sorted(drawn)).encode(),
+            **{name: drawing.encode() for name, drawing in drawn.items()},
+        },
+        subject=f"{experiment}: study of {count(len(planned), 'run')}: {record.outcome}",
+        trailers=[("Rpac-Study", study), ("Rpac-Experiment", experiment)],
+        source={},
+    )
+    return record, entry
 
 
 def finished(workspace: Workspace) -> list[str]:

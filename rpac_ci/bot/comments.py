@@ -21,6 +21,7 @@ from rpac_ci.github.limits import mention_safe
 from rpac_ci.planning import Plan
 from rpac_ci.quantities import count, format_duration, format_value
 from rpac_ci.records import RunRecord, Status
+from rpac_ci.studies import StudyRecord
 
 MAX_CHECKS = 30  # rows of a table in a comment; the report has all
 MAX_FIGURES = 4
@@ -56,6 +57,11 @@ class Links:
 def run_marker(run: str) -> str:
     """Hidden first line of the one comment about a run."""
     return f"<!-- rpac:run={run} -->"
+
+
+def study_marker(study: str) -> str:
+    """Hidden first line of the one comment about a study."""
+    return f"<!-- rpac:study={study} -->"
 
 
 def check_name(experiment: str) -> str:
@@ -216,6 +222,48 @@ def dollars(value: float | None) -> str:
     if value is None:
         return "not known"
     return f"{value:.2f} USD" if value else "nothing"
+
+
+def study_started(
+    study: str, words: Sequence[str], runs: int, ticket: Ticket, links: Links, at: datetime
+) -> str:
+    """The comment about a study while its runs go on."""
+    facts = [
+        ("Study", f"`{study}`"),
+        ("Runs", f"{runs}, side by side as far as there are machines"),
+        ("Words", f"`{as_code(' '.join(words))}`"),
+        ("Commit", f"`{ticket.head[:12]}`"),
+        ("Asked for at", moment(at)),
+    ]
+    title = f"### ⏳ `{ticket.target}`: a study of {count(runs, 'run')}"
+    watch = f"Watch [the jobs]({links.workflow}); `/status` lists them."
+    return "\n".join([title, "", table(("", ""), facts), "", watch])
+
+
+def study_finished(record: StudyRecord, links: Links, *, where: str, at: datetime) -> str:
+    """The comment about a study that is over."""
+    rows = [
+        (
+            f"`{member.run}`",
+            quiet(" ".join(f"{k}={v}" for k, v in member.changes.items()) or "–"),
+            quiet(member.outcome or "–"),
+        )
+        for member in record.members
+    ]
+    page = f"{links.repository}/blob/{links.log_commit}/{quote(links.folder)}/study.md"
+    return "\n".join(
+        [
+            f"### {sign(record.outcome)} `{record.experiment}`: study: {quiet(record.outcome)}",
+            "",
+            quiet(record.reason),
+            "",
+            table(("Run", "Values", "Verdict"), rows),
+            "",
+            f"[The page]({page}) has numbers, spread and figures. {where}",
+            "",
+            f"<sub>Last update {moment(at)}</sub>",
+        ]
+    )
 
 
 # --- answers ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rpac_ci import policy
-from rpac_ci.bot import Sent, checkouts, comments, write_outputs
+from rpac_ci.bot import Sent, checkouts, comments, studies, write_outputs
 from rpac_ci.bot import plans as bot_plans
 from rpac_ci.bot.facts import planned_facts, sha_asked, spent
 from rpac_ci.bot.ledger import (
@@ -21,7 +21,7 @@ from rpac_ci.bot.ledger import (
     ticket_folder,
 )
 from rpac_ci.bot.plans import Asked
-from rpac_ci.bot.session import STARTS, Session, Work, facts_of, refuse
+from rpac_ci.bot.session import STARTS, Session, StudyPart, Work, facts_of, refuse
 from rpac_ci.bot.tickets import Approved, Dispatch, Ticket
 from rpac_ci.bot.tickets import Handled as HandledComment
 from rpac_ci.commands import Approve, Plan
@@ -39,8 +39,14 @@ class AlreadyHandledError(RpacError):
     """Another job has handled this comment."""
 
 
-def start_runs(session: Session, works: Sequence[Work]) -> list[Sent]:
-    """Plan, decide, write down and announce what starts a run."""
+def start_runs(session: Session, works: list[Work]) -> list[Sent]:
+    """
+    Plan, decide, write down and announce what starts a run.
+
+    Args:
+        session: of the event.
+        works: the commands; one that stands for several runs is replaced by them.
+    """
     if not works:
         return []
     try:
@@ -70,7 +76,7 @@ def start_runs(session: Session, works: Sequence[Work]) -> list[Sent]:
     return context.sent
 
 
-def _look(session: Session, works: Sequence[Work]) -> None:
+def _look(session: Session, works: list[Work]) -> None:
     """Fetch the commit that is meant, plan on it, and see whether it still is what is meant."""
     context, number = session.context, session.request.number
     git = context.workspace.git
@@ -81,8 +87,15 @@ def _look(session: Session, works: Sequence[Work]) -> None:
     else:
         context.ledger.fetch()
         session.head = git.resolve("HEAD") or ""
-    if starts := [work for work in works if isinstance(work.command, STARTS)]:
+    starts = [work for work in works if isinstance(work.command, STARTS)]
+    if starts:
         with checkouts.detached(context.workspace, session.head) as there:
+            for work in starts:
+                parts = studies.expand(session, work, there)
+                for known in (works, session.works):
+                    if work in known:
+                        known[known.index(work) : known.index(work) + 1] = parts
+            starts = [w for w in works if isinstance(w.command, STARTS) and not w.problem]
             for work in starts:
                 _plan(session, work, there)
     if session.request.is_pull:
@@ -112,7 +125,8 @@ def _plan(session: Session, work: Work, there: Workspace) -> None:
         at=context.now,
     )
     try:
-        work.planned = bot_plans.make(there, asked, str(command.target), words)
+        study = work.part.study if work.part else None
+        work.planned = bot_plans.make(there, asked, str(command.target), words, study=study)
         work.ticket = work.planned.ticket.signed()
     except RpacError as exc:
         work.problem = exc
@@ -124,6 +138,7 @@ def other_problems(session: Session, works: Sequence[Work]) -> list[str]:
     starts = [work for work in works if isinstance(work.command, STARTS)]
     if not starts:
         return []
+    session.works = starts
     try:
         _look(session, starts)
     except RpacError:
@@ -149,7 +164,10 @@ def _decide_all(session: Session, works: Sequence[Work], view: LedgerView) -> Se
     spending = view.spending(month_of(context.now))
     used: set[str] = set()  # plans that this comment has approved already
     files: list[SourceFile] = []
+    _hold_back(session, works, view, spending)
     for work in works:
+        if work.decision and work.decision.code == "study-asks":
+            continue
         work.dispatch, work.section = None, ""
         decision = _decide(session, work, view, spending, used)
         work.decision = decision
@@ -171,7 +189,27 @@ def _decide_all(session: Session, works: Sequence[Work], view: LedgerView) -> Se
         files += _dispatch_files(session, work)
         spending = _plus(spending, work.dispatch)
         used.add(work.ticket.id)
+    files += studies.order_files(session, works)
     return [*files, _handled(session, works)] if files and request.comment is not None else files
+
+
+def _hold_back(
+    session: Session, works: Sequence[Work], view: LedgerView, spending: Spending
+) -> None:
+    """Of a study all runs are sent off or none: one that has to wait holds back the others."""
+    for work in works:
+        if work.part is None or isinstance(work.command, Plan):
+            continue
+        decision = _decide(session, work, view, spending, set())
+        if decision.kind is Kind.ASK:
+            why = f"a study is not approved as one: {decision.message}"
+            decision = Decision(kind=Kind.REFUSE, code="study-asks", message=why, hint=_ONE_BY_ONE)
+            for other in works:
+                if other.part:
+                    refuse(other, decision)
+
+
+_ONE_BY_ONE = "ask for its runs one at a time"
 
 
 def _decide(
@@ -279,6 +317,8 @@ def _announce(session: Session, work: Work) -> Sent:
     assert dispatch is not None
     assert ticket is not None
     links = context.links()
+    if work.part:
+        return _announce_study(session, work, work.part)
     body = comments.started(dispatch, ticket, links, "waiting for a machine", context.now)
     said = check = None
     try:
@@ -293,6 +333,22 @@ def _announce(session: Session, work: Work) -> Sent:
     except GitHubError as exc:
         context.warn(f"{work.run} goes on, but that could not be told: {exc.message}")
     return replace(_sent(work), comment=said, check=check)
+
+
+def _announce_study(session: Session, work: Work, part: StudyPart) -> Sent:
+    """One comment for all runs of a study, with the first of them."""
+    context, ticket = session.context, work.ticket
+    assert ticket is not None
+    if part.number == 1 and session.request.number is not None:
+        body = comments.study_started(
+            part.study, part.words, part.count, ticket, context.links(), context.now
+        )
+        try:
+            marker = comments.study_marker(part.study)
+            context.github.comment(session.request.number, body, marker)
+        except GitHubError as exc:
+            context.warn(f"{part.study} goes on, but that could not be told: {exc.message}")
+    return _sent(work)
 
 
 def _sent(work: Work) -> Sent:

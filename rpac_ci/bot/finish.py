@@ -90,9 +90,29 @@ def finish(
     asked = datetime.fromisoformat(order.dispatch.at)
     if told or context.now > asked + GIVE_UP:  # else the timer says it again
         _settle(context, order, written)
+    _study(context, order)
     return Finished(
         record=written.record, log_commit=written.log_commit, branch_commit=commit, remark=why
     )
+
+
+def _study_of(order: Order) -> str | None:
+    name = order.ticket.created["requested"].get("study")
+    return str(name) if name else None
+
+
+def _study(context: Context, order: Order) -> None:
+    """The page over a study, with the last of its runs."""
+    name = _study_of(order)
+    found = context.ledger.view().study(name) if name else None
+    if found is None:
+        return
+    from rpac_ci.bot import studies
+
+    try:
+        studies.finish(context, found)
+    except RpacError as exc:
+        context.warn(f"the page of {name} could not be written: {exc.message}")
 
 
 def _figures(context: Context, written: Written) -> list[str]:
@@ -154,7 +174,7 @@ def _message(record: RunRecord) -> str:
 def _tell(context: Context, order: Order, body: str, comment: int | None) -> bool:
     """The one comment about the run; where it was deleted, another one. Whether it was told."""
     number, marker = order.dispatch.issue, comments.run_marker(order.run)
-    if number is None:
+    if number is None or _study_of(order):  # a study has one comment for all its runs
         return True
     try:
         if comment is None:
@@ -178,7 +198,7 @@ def _tell(context: Context, order: Order, body: str, comment: int | None) -> boo
 def _check(context: Context, order: Order, record: RunRecord, body: str, check: int | None) -> bool:
     verdict = record.verdict
     assert verdict is not None
-    if order.dispatch.pull is None:
+    if order.dispatch.pull is None or _study_of(order):
         return True
     try:
         name = comments.check_name(order.ticket.experiment)

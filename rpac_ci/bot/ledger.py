@@ -4,6 +4,7 @@ The bot's ledger: the orphan branch `rpac/ledger`, to which files are only ever 
     comments/<yyyy-mm>/<comment>.json              handled
     plans/<xx>/<id>/ticket.json pipeline.yaml source/ approved.json
     runs/<yyyy-mm>/<run>/dispatch.json settled.json
+    studies/<study>.json
 
 It is not on `rpac/log`: there every comment would race with every run that comes in, and the log
 holds runs and nothing else. Changes are made by compare-and-swap: a push that another
@@ -23,7 +24,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from rpac_ci.bot.tickets import Approved, Dispatch, Handled, Settlement, Ticket
+from rpac_ci.bot.tickets import Approved, Dispatch, Handled, Settlement, StudyOrder, Ticket
 from rpac_ci.errors import HistoryError
 from rpac_ci.fast_import import NewCommit, chain, put
 from rpac_ci.git import Git
@@ -36,7 +37,7 @@ _BRANCH = "refs/remotes/{}/rpac/ledger"
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _MAY_NOT_WRITE = "the token may not push: give the job 'permissions: contents: write'"
 _random = random.SystemRandom()
-_D = TypeVar("_D", Ticket, Dispatch, Settlement, Handled, Approved)
+_D = TypeVar("_D", Ticket, Dispatch, Settlement, Handled, Approved, StudyOrder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,15 @@ class LedgerView:
     def settled(self, run: str) -> Settlement | None:
         """What became of a run; None while it goes on."""
         return self._document(f"{run_folder(run)}/settled.json", Settlement)
+
+    def study(self, name: str) -> StudyOrder | None:
+        """The runs of a study."""
+        return self._document(study_path(name), StudyOrder)
+
+    def studies(self) -> list[StudyOrder]:
+        """Every study that was sent off."""
+        found = (self.study(name.removesuffix(".json")) for name in self._names("studies"))
+        return [study for study in found if study]
 
     def months(self) -> list[str]:
         """Months that have runs, newest first."""
@@ -176,6 +186,11 @@ def ticket_folder(name: str) -> str:
 def run_folder(run: str) -> str:
     """Where a dispatched run stands."""
     return f"runs/{run[:4]}-{run[4:6]}/{run}"
+
+
+def study_path(name: str) -> str:
+    """Where it stands which runs a study has."""
+    return f"studies/{name}.json"
 
 
 def plain(path: str, content: bytes) -> SourceFile:

@@ -46,7 +46,14 @@ class Planned:
     words: str
 
 
-def make(workspace: Workspace, asked: Asked, target: str, words: Sequence[str]) -> Planned:
+def make(
+    workspace: Workspace,
+    asked: Asked,
+    target: str,
+    words: Sequence[str],
+    *,
+    study: str | None = None,
+) -> Planned:
     """
     Plan one run.
 
@@ -55,19 +62,19 @@ def make(workspace: Workspace, asked: Asked, target: str, words: Sequence[str]) 
         asked: who, where, which commit.
         target: `<experiment>` or `<experiment>@<run>`.
         words: `key=value`; `sha=` is the caller's to check.
+        study: that the run is a part of.
 
     Raises:
         RpacError: what was asked cannot be done, and why.
     """
     kept = [word for word in words if not word.startswith("sha=")]
     if axes(kept) is not None:
-        raise CommandError(
-            "a list of values is a study: several runs and one page over them",
-            hint="in a comment, ask for one run at a time; rpac reproduce takes lists",
-        )
+        raise CommandError(f"a list of values is a study: {' '.join(kept)}")
     plan = make_plan(workspace, target, [word.replace("\\,", ",") for word in kept])
     said = " ".join(["/reproduce", str(plan.target), *kept])
     request: dict[str, Json] = {"via": asked.via, "actor": asked.actor, "words": said}
+    if study:
+        request["study"] = study
     created = open_runs.first_event(plan, plan.source.archive(), request=request, commit=False)
     pipeline = plan.pipeline
     price = clouds.planner(pipeline.target.cloud).price(pipeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -36,6 +37,17 @@ class Request:
     locked: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPart:
+    """Which run of which study a command has become."""
+
+    study: str
+    words: tuple[str, ...]  # of the command, with its lists
+    changes: Mapping[str, str]
+    number: int  # from 1
+    count: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Work:
     """One command on its way."""
@@ -49,6 +61,7 @@ class Work:
     dispatch: Dispatch | None = None
     section: str = ""
     problem: RpacError | None = None  # why it cannot be planned
+    part: StudyPart | None = None
 
     @property
     def code(self) -> str:

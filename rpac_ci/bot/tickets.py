@@ -83,6 +83,25 @@ class Dispatch(_Document):
     rerun: bool = False  # by a schedule
 
 
+class StudyMember(Model):
+    """One run of a study, and what of the lists it has."""
+
+    run: str
+    changes: dict[str, str]
+
+
+class StudyOrder(_Document):
+    """Several runs that one command sent off, for a page over them."""
+
+    schema_: Annotated[Literal["rpac/study-order/1"], Field(alias="schema")] = "rpac/study-order/1"
+    study: str
+    experiment: str
+    words: list[str]
+    members: list[StudyMember]
+    pull: int | None
+    issue: int | None
+
+
 class Settlement(_Document):
     """What a dispatched run cost in the end, and how it came out."""
 

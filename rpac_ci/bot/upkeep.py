@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from rpac_ci import experiments, policy
-from rpac_ci.bot import NOBODY, Context, Handled, Sent, checkouts
+from rpac_ci.bot import NOBODY, Context, Handled, Sent, checkouts, studies
 from rpac_ci.bot import finish as bot_finish
 from rpac_ci.bot import plans as bot_plans
 from rpac_ci.bot.facts import planned_facts, spent
@@ -55,6 +55,10 @@ def upkeep(context: Context) -> Handled:
         said.append(f"the inbox could not be collected: {exc.message}")
     context.ledger.fetch()
     _lost(context, said)  # after that: what waited in the inbox is not lost
+    try:
+        said += studies.finish_all(context)
+    except RpacError as exc:
+        said.append(f"a study's page could not be written: {exc.message}")
     if config is None:
         return Handled(code="settings-unreadable", message=problem, exit_code=4)
     context.ledger.fetch()

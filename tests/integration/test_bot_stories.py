@@ -311,3 +311,48 @@ def test_a_new_repository_is_ready_after_init_and_a_push(lab: Lab) -> None:
     lab.says(lab.author, issue, "/reproduce estimate-pi")
     (answer,) = lab.answers(issue)
     assert "`estimate-pi`: reproduced" in answer
+
+
+@pytest.mark.slow
+def test_a_list_of_values_is_a_study_with_one_comment_and_a_page(lab: Lab) -> None:
+    pull = lab.pull()
+    done = lab.says(lab.author, pull, "/reproduce quick args.level=7,8 repeat=2")
+    assert len(done.runs) == 4, done.decide
+    (answer,) = lab.answers(pull)
+    assert "study: " in answer
+    for one in done.runs:
+        assert one["run"] in answer
+    (page,) = [path for path in lab.reports("rpac/log") if path.endswith("study.md")]
+    assert page in lab.reports("topic")
+    assert page.removesuffix("/study.md") in answer
+    rpac = lab.clone()
+    study = page.split("/")[3]
+    assert "args.level" in rpac("show", study).out
+    assert len(rpac("history", f"study={study}", "--json").json) == 4
+    again = lab.runner.handle("schedule", lab.hub.schedule_event())
+    assert again.decide.code == 0, again.decide.err
+    assert "page over" not in again.decide.out
+
+
+@pytest.mark.slow
+def test_a_study_is_planned_refused_or_run_as_a_whole(lab: Lab) -> None:
+    pull = lab.pull()
+    planned = lab.runner.handle(
+        "issue_comment", lab.runner.said(pull, lab.author, "/plan quick args.level=7,8")
+    )
+    assert planned.runs == []
+    assert lab.answers(pull)[0].count("/approve ") == 2
+    many = lab.runner.handle(
+        "issue_comment", lab.runner.said(pull, lab.author, "/reproduce quick repeat=40")
+    )
+    assert many.runs == []
+    assert "16 are the most in a comment" in lab.answers(pull)[1]
+    outsider = lab.hub.user("contributor", role=None)
+    fork = lab.hub.fork(outsider)
+    lab.hub.push("idea", dict(QUICK_FILES), "Add an experiment", repository=fork)
+    other = lab.hub.open_pull("idea", by=outsider, fork=fork)
+    asked = lab.runner.handle(
+        "issue_comment", lab.runner.said(other, lab.author, "/reproduce quick args.level=7,8")
+    )
+    assert asked.runs == []
+    assert lab.answers(other)[0].count("study-asks") == 2
