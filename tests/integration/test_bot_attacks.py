@@ -132,7 +132,7 @@ TEXTS = [
     ("23 workflow command", "/reproduce ::set-output", MISREAD, "::set-output"),
     ("a slip of another program", "/lgtm\n\n/usr/bin/env", IGNORED, ""),
     ("a slip", "/reproduc quick", MISREAD, "did you mean '/reproduce'"),
-    ("a list of values", "/reproduce quick nodes=1,2", FAILED, "a study"),
+    ("a study of many", "/reproduce quick repeat=40", FAILED, "16 are the most in a comment"),
     ("too long for a job", "/reproduce quick time=9h", FAILED, "more than a job here may take"),
     ("an experiment that is not there", "/reproduce quikc", FAILED, "did you mean 'quick'"),
     ("one good, one bad", "/reproduce quick\n\n/reproduce nope", FAILED, "was not run either"),
