@@ -185,6 +185,7 @@ MEANT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [row[1] for row in MEANT], ids=[row[0] for row in MEANT])
 def test_what_is_meant_is_run_once(lab: Target, body: str) -> None:
     pull = lab.pull()
@@ -194,6 +195,7 @@ def test_what_is_meant_is_run_once(lab: Target, body: str) -> None:
     answered(lab, pull, "is being reproduced")
 
 
+@pytest.mark.slow
 def test_words_of_a_comment_start_no_workflow_command(lab: Target) -> None:
     """(23) what a job prints is read by the runner."""
     pull = lab.pull()
@@ -416,6 +418,7 @@ WHO = [
 
 
 @table(WHO)
+@pytest.mark.slow
 def test_who_asks_and_where(lab: Target, row: Attack) -> None:
     play(lab, row)
 

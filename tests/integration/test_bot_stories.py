@@ -79,6 +79,7 @@ def test_a_second_push_by_the_bot_does_not_move_what_was_tested(lab: Lab) -> Non
     assert "compared (variant)" in lab.answers(pull)[1]
 
 
+@pytest.mark.slow
 def test_required_checks_keep_the_report_on_the_log_and_the_comment_says_why(lab: Lab) -> None:
     lab.hub.required_checks("main", ["tests"])
     pull = lab.pull()
@@ -130,6 +131,7 @@ def test_a_fork_gets_a_plan_and_somebody_approves_it(lab: Lab) -> None:
     assert "plan-used" in lab.answers(pull)[3]
 
 
+@pytest.mark.slow
 def test_a_job_that_dies_is_told_and_never_held_against_the_result(lab: Lab) -> None:
     pull = lab.pull()
     head = pull.head_sha
@@ -292,6 +294,7 @@ def test_a_real_experiment_on_two_nodes(lab: Lab) -> None:
     assert any(path.endswith(".png") for path in lab.reports("topic"))
 
 
+@pytest.mark.slow
 def test_a_new_repository_is_ready_after_init_and_a_push(lab: Lab) -> None:
     rpac = lab.clone("new")
     source = "git+https://example.org/lab/rpac@" + "1" * 40
