@@ -56,6 +56,10 @@ _KINDS: Sequence[tuple[str, str, Effect]] = (
     ("packages", "software", Effect.YES),
     ("python", "software", Effect.YES),
     ("engine.on_worker_loss", "machines", Effect.LAST_DIGITS),
+    ("layout.ranks_per_node", "machines", Effect.LAST_DIGITS),
+    ("layout.ranks", "ranks", Effect.YES),  # they split the data
+    ("layout.", "machines", Effect.LAST_DIGITS),
+    ("image", "software", Effect.LAST_DIGITS),  # of the lock's packages it changes none
     ("engine", "software", Effect.YES),
     ("determinism.", "software", Effect.YES),
     ("nodes", "machines", Effect.LAST_DIGITS),

@@ -7,12 +7,14 @@ numbers, whatever a programming language would make of them.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from rpac_ci import quantities
+from rpac_ci.jobs import EngineName
 
 REPEAT = "repeat"  # the key that makes a study by itself
 
@@ -85,6 +87,15 @@ def _repeat(text: str) -> int:
     return int(text)
 
 
+def _engine(text: str) -> str:
+    known = [name.value for name in EngineName]
+    if text not in known:
+        near = difflib.get_close_matches(text, known, n=1)
+        right = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+        raise ValueError(f"got {_shown(text)}, {right}")
+    return text
+
+
 _word = _form(r"[a-z][a-z0-9-]{0,31}", "a lower-case word")
 _DIGEST = "8f0c4e2a" * 8
 
@@ -99,6 +110,7 @@ KEYS: Mapping[str, Key] = MappingProxyType(
         "runtime": Key(
             description="how nodes are started there", example="runtime=process", read=_word
         ),
+        "engine": Key(description="what runs the command", example="engine=dask", read=_engine),
         "nodes": Key(description="how many nodes", example="nodes=4", read=_at_least(1)),
         "machine": Key(
             description="the cloud's name of the machine, of each node",

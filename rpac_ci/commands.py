@@ -43,6 +43,7 @@ class Overrides:
     cloud: str | None = None
     region: str | None = None
     runtime: str | None = None
+    engine: str | None = None
     nodes: int | None = None
     machine: str | None = None
     cpus: int | None = None

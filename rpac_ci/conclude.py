@@ -16,6 +16,7 @@ from rpac_ci.driver import read_pipeline
 from rpac_ci.events import Event, EventLog, Kind
 from rpac_ci.formats.markdown import TIMELINE, report
 from rpac_ci.formats.timeline import timeline
+from rpac_ci.formats.training import CURVES, training_curves
 from rpac_ci.jobs import Keys, content_key
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count
@@ -111,6 +112,9 @@ def entry_of(
         "record.json": record.to_bytes(),
         TIMELINE: timeline(record.circumstances.phases, title=f"phases of {record.run}").encode(),
     }
+    training = record.outcome.training
+    if training is not None and training.curves:
+        files[CURVES] = training_curves(training).encode()
     if diff is not None and len(diff) <= ROOM_BYTES // 2:
         files["dirty.diff"] = diff
     candidates = _figure_names(record)
@@ -143,7 +147,7 @@ def _figures(
     """Figures small enough for git; the others are in the store, by hash."""
     figures: dict[str, bytes] = {}
     for name, output in candidates.items():
-        if output.size > room or name == TIMELINE:
+        if output.size > room or name in (TIMELINE, CURVES):
             continue
         data = read(output)
         if data is not None:

@@ -55,6 +55,7 @@ GIT_PATTERN = r"^https://[^\s@]+$"
 COMMIT_PATTERN = r"^[0-9a-f]{40}$"
 IMAGE_PATTERN = r"^\S+@sha256:[0-9a-f]{64}$"
 PYTHON_PATTERN = r"^3\.\d{1,2}$"
+INDEX_PATTERN = r"^https://[^\s@?#]+$"
 INPUT_PATTERN = r"^data\.[a-z][a-z0-9_]{0,62}$"
 # what a text must look like, for people
 FORMS: Mapping[str, str] = {
@@ -66,6 +67,7 @@ FORMS: Mapping[str, str] = {
     GIT_PATTERN: "a URL such as 'https://github.com/lab/code'",
     COMMIT_PATTERN: "a commit's 40 hex digits",
     IMAGE_PATTERN: "an image by digest, 'name@sha256:…'",
+    INDEX_PATTERN: "the URL of a package index, such as 'https://download.pytorch.org/whl/cpu'",
     PYTHON_PATTERN: "a version of Python such as '3.11'",
     INPUT_PATTERN: "an input such as 'data.truth'",
 }
@@ -73,6 +75,7 @@ FORMS: Mapping[str, str] = {
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 ExperimentId: TypeAlias = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Hex256: TypeAlias = Annotated[str, StringConstraints(pattern=HEX256_PATTERN)]
+PackageIndex: TypeAlias = Annotated[str, StringConstraints(pattern=INDEX_PATTERN)]
 # of a metric, or path or pattern of output files
 RuleName: TypeAlias = Annotated[str, StringConstraints(pattern=RULE_PATTERN)]
 
@@ -204,6 +207,8 @@ class Engine(Model):
 
     name: Annotated[EngineName, Field(strict=False)]
     on_worker_loss: Annotated[WorkerLoss, Field(strict=False)] = WorkerLoss.TOLERATE
+    ranks: Annotated[int, Field(ge=1, le=65536)] | None = None  # in all; None: one a GPU or node
+    deterministic: bool = True  # seeds, hashing, algorithms of libraries
 
 
 class Environment(Model):
@@ -212,6 +217,7 @@ class Environment(Model):
     lock: RelativePath | None = None
     image: Annotated[str, StringConstraints(pattern=IMAGE_PATTERN)] | None = None
     python: Annotated[str, StringConstraints(pattern=PYTHON_PATTERN)] | None = None
+    indexes: list[PackageIndex] = Field(default_factory=list)  # where else the lock's wheels are
 
 
 class Resources(Model):

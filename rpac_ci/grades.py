@@ -65,13 +65,22 @@ def _data(pipeline: Pipeline, record: RunRecord, name: str) -> str:
 
 def _environment(pipeline: Pipeline, record: RunRecord) -> str:
     wanted = pipeline.environment
+    contained = bool(record.circumstances.images)
+    if wanted.kind is EnvironmentKind.IMAGE:
+        return "A: an image by digest"
     if wanted.kind is EnvironmentKind.HOST:
+        if contained:
+            return "C: none declared, what the engine's image held"
         return "D: none declared, whatever the machine had"
     if not record.circumstances.packages:
         return "C: a lock; what was installed is not recorded"
     if not record.circumstances.hashed_lock:
-        return "C: a lock without hashes; system libraries are the machine's"
-    return "B: a lock with hashes; system libraries are the machine's"
+        return f"C: a lock without hashes; system libraries are the {_owner(contained)}"
+    return f"B: a lock with hashes; system libraries are the {_owner(contained)}"
+
+
+def _owner(contained: bool) -> str:
+    return "image's, of which the id is kept" if contained else "machine's"
 
 
 def _hardware(record: RunRecord) -> str:

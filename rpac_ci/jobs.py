@@ -15,7 +15,7 @@ from typing import Any, NewType, Self
 
 from rpac_ci.canonical import Json
 
-PROTOCOL = 1  # of the node program: driver and nodes must agree
+PROTOCOL = 2  # of the node program: driver and nodes must agree
 
 METRICS_FILE = "metrics.json"
 # what a command may refer to
@@ -29,6 +29,14 @@ class EngineName(StrEnum):
 
     PROCESS = "process"
     DASK = "dask"
+    SPARK = "spark"
+    HOROVOD = "horovod"
+    TORCHRUN = "torchrun"
+
+    @property
+    def collective(self) -> bool:
+        """Whether the command runs as ranks on all nodes, none of which can be missed."""
+        return self in (EngineName.HOROVOD, EngineName.TORCHRUN)
 
 
 class JobState(StrEnum):
@@ -48,7 +56,9 @@ class Reason(StrEnum):
     COMPLETED = "completed"
     COMMAND_FAILED = "command failed"
     TIME_LIMIT = "time limit"
+    OUT_OF_MEMORY = "out of memory"
     WORKER_LOST = "worker lost"
+    NODE_LOST = "node lost"
     CANCELLED = "cancelled"
     WORLD_INCOMPLETE = "world incomplete"
     ENGINE_FAILED = "engine failed"
@@ -75,7 +85,8 @@ class Waits:
     join: float = 120.0  # all nodes registered
     prepare: float = 1800.0  # code and data on every node
     ready: float = 120.0  # the engine's workers connected
-    heartbeat: float = 45.0  # a silent main node is lost
+    heartbeat: float = 45.0  # a silent node is lost
+    lonely: float = 60.0  # a cluster without any worker is lost
     stop: float = 10.0  # between asking a process to end and killing it
     logs: float = 60.0  # main waits for the other nodes' logs
 
@@ -110,7 +121,17 @@ class JobSpec:
     cpus: int
     memory_mib: int
     time_limit_s: float
+    runtime: str = "process"
+    image: str | None = None  # id of the image that the nodes' containers are made from
+    gpus: int = 0  # of each node
+    ranks: int = 0  # of all nodes together, for engines that have ranks
+    deterministic: bool = True
     waits: Waits = field(default_factory=Waits)
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Ranks are spread evenly."""
+        return self.ranks // self.nodes
 
     def to_json(self) -> dict[str, Json]:
         """As plain values."""
@@ -216,6 +237,14 @@ class Keys:
     def heartbeat(self) -> str:
         """Rewritten by main while it lives."""
         return f"{self.attempt_folder}heartbeat.json"
+
+    def beat(self, index: int) -> str:
+        """Rewritten by a node other than main while it lives."""
+        return f"{self.attempt_folder}beats/{index:05d}.json"
+
+    def ended(self, index: int) -> str:
+        """How one node's ranks of the command ended: created once."""
+        return f"{self.attempt_folder}ended/{index:05d}.json"
 
     @property
     def result(self) -> str:

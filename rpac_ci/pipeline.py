@@ -31,6 +31,7 @@ from rpac_ci.experiment_model import (
     ArgRole,
     Data,
     Engine,
+    Environment,
     EquivalenceRule,
     Experiment,
     ExperimentId,
@@ -43,6 +44,7 @@ from rpac_ci.experiment_model import (
     Rule,
     Scalar,
 )
+from rpac_ci.jobs import EngineName
 from rpac_ci.locators import parse_locator
 from rpac_ci.source_trees import SourceTree
 
@@ -71,16 +73,19 @@ class EnvironmentKind(StrEnum):
     """Where the software comes from."""
 
     VENV = "venv"  # the lock, installed
-    HOST = "host"  # nothing declared: whatever the machine has
+    IMAGE = "image"  # a container image by digest
+    HOST = "host"  # nothing declared: whatever the machine, or the engine's image, has
 
 
 class EnvironmentRef(Model):
-    """Which software: the lock's hash and the interpreter."""
+    """Which software: the lock's hash and the interpreter, or an image by digest."""
 
     kind: Annotated[EnvironmentKind, Field(strict=False)]
     lock: str | None = None
     lock_sha256: Hex256 | None = None
     python: str | None = None
+    indexes: list[str] = Field(default_factory=list)
+    image: str | None = None
 
 
 class DataRef(Data):
@@ -123,9 +128,13 @@ class Definition(Model):
 
     def to_json(self) -> dict[str, Json]:
         """Plain values under their document names."""
-        rules = {name: rule_json(rule) for name, rule in self.verify.items()}
-        data = {name: ref.without_defaults(["checksum"]) for name, ref in self.data.items()}
-        return {**super().to_json(), "verify": rules, "data": data}
+        return {
+            **super().to_json(),
+            "engine": self.engine.without_defaults(("ranks", "deterministic")),
+            "environment": self.environment.without_defaults(("indexes", "image")),
+            "verify": {name: rule_json(rule) for name, rule in self.verify.items()},
+            "data": {name: ref.without_defaults(["checksum"]) for name, ref in self.data.items()},
+        }
 
 
 class Pipeline(Definition):
@@ -157,14 +166,9 @@ def define(experiment: Experiment, source: SourceTree) -> Definition:
     The definition of an experiment at a state of its code.
 
     Raises:
-        PipelineError: the lock is not among the source's files, or an image is asked for.
+        PipelineError: the lock is not among the source's files.
     """
     wanted = experiment.environment
-    if wanted.image:
-        raise PipelineError(
-            "environment.image needs a container runtime, which this version does not have",
-            hint="declare a lock instead: environment: {lock: requirements.lock}",
-        )
     lock = source.read(wanted.lock) if wanted.lock else None
     if wanted.lock and lock is None:
         raise PipelineError(f"the lock {wanted.lock!r} is not among the source's files")
@@ -180,12 +184,7 @@ def define(experiment: Experiment, source: SourceTree) -> Definition:
         ),
         command=experiment.command,
         engine=experiment.engine,
-        environment=EnvironmentRef(
-            kind=EnvironmentKind.VENV if lock is not None else EnvironmentKind.HOST,
-            lock=wanted.lock,
-            lock_sha256=hashlib.sha256(lock).hexdigest() if lock is not None else None,
-            python=wanted.python,
-        ),
+        environment=_environment_ref(wanted, lock),
         args=experiment.args,
         data={name: _data_ref(data) for name, data in experiment.data.items()},
         seed=experiment.seed,
@@ -193,6 +192,18 @@ def define(experiment: Experiment, source: SourceTree) -> Definition:
         outputs=experiment.outputs,
         verify=experiment.verify,
         limits=experiment.limits,
+    )
+
+
+def _environment_ref(wanted: Environment, lock: bytes | None) -> EnvironmentRef:
+    if wanted.image:
+        return EnvironmentRef(kind=EnvironmentKind.IMAGE, image=wanted.image)
+    return EnvironmentRef(
+        kind=EnvironmentKind.VENV if lock is not None else EnvironmentKind.HOST,
+        lock=wanted.lock,
+        lock_sha256=hashlib.sha256(lock).hexdigest() if lock is not None else None,
+        python=wanted.python,
+        indexes=wanted.indexes,
     )
 
 
@@ -233,6 +244,10 @@ def change(definition: Definition, overrides: Overrides) -> Definition:
         if definition.seed is None:
             problems.append("seed: this experiment declares no seed")
         update["seed"] = overrides.seed
+    if overrides.engine is not None:
+        update["engine"] = _change_engine(definition.engine, overrides.engine)
+    if overrides.image is not None:
+        update["environment"] = _environment_ref(Environment(image=overrides.image), None)
     update["args"] = _change_args(definition, overrides.args, problems)
     update["data"] = _change_data(definition, overrides.data, problems)
     if problems:
@@ -243,6 +258,21 @@ def change(definition: Definition, overrides: Overrides) -> Definition:
 def _with(model: Model, values: Mapping[str, object]) -> Model:
     given = {name: value for name, value in values.items() if value is not None}
     return type(model).model_validate({**model.model_dump(), **given})
+
+
+def _change_engine(engine: Engine, name: str) -> Engine:
+    """Another engine under the same switches; ranks mean nothing to one that has none."""
+    wanted = EngineName(name)
+    ranks = engine.ranks if wanted.collective else None
+    return engine.model_copy(update={"name": wanted, "ranks": ranks})
+
+
+def total_ranks(definition: Definition) -> int | None:
+    """Ranks on all nodes, which decide how data is split; None for engines that have none."""
+    if not definition.engine.name.collective:
+        return None
+    need = definition.resources
+    return definition.engine.ranks or need.nodes * max(1, need.gpus)
 
 
 def _change_args(
@@ -325,9 +355,9 @@ def compile_pipeline(
     overrides = overrides or Overrides()
     before = definition.target if isinstance(definition, Pipeline) else Target()
     changed = change(definition, overrides)
-    target = Target(
-        cloud=overrides.cloud or before.cloud, runtime=overrides.runtime or before.runtime
-    )
+    by_image = changed.environment.kind is EnvironmentKind.IMAGE
+    runtime = overrides.runtime or ("docker" if by_image else before.runtime)
+    target = Target(cloud=overrides.cloud or before.cloud, runtime=runtime)
     neutral = {name: getattr(changed, name) for name in Definition.model_fields}
     engines.check(Definition(**neutral))
     planner = clouds.planner(target.cloud)
@@ -353,7 +383,7 @@ def _refuse_choices(cloud: str, overrides: Overrides) -> None:
         PipelineError: it would be left out silently otherwise.
     """
     choices = {"region": overrides.region, "machine": overrides.machine,
-               "spot": overrides.spot or None, "image": overrides.image}  # fmt: skip
+               "spot": overrides.spot or None}  # fmt: skip
     wanted = [key for key, value in choices.items() if value is not None]
     if wanted:  # no cloud of this version has any of them
         raise PipelineError(
@@ -385,12 +415,18 @@ def science(definition: Definition, observed: Mapping[str, str] | None = None) -
     seen = observed or {}
     scientific = {n: a.value for n, a in definition.args.items() if a.role is ArgRole.SCIENTIFIC}
     environment = definition.environment
+    ranks = total_ranks(definition)
     return Science(
         {
+            **({"ranks": ranks} if ranks is not None else {}),
             "source": definition.source.sha256,
             "command": list(definition.command),
             "engine": definition.engine.name.value,
-            "environment": [environment.kind.value, environment.lock_sha256, environment.python],
+            "environment": [
+                environment.kind.value,
+                environment.image or environment.lock_sha256,
+                environment.python,
+            ],
             "data": {
                 name: ref.sha256 or seen.get(name) or ref.uri
                 for name, ref in definition.data.items()

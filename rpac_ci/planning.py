@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from statistics import stdev
 from typing import Any
 
-from rpac_ci import experiments, source_trees
+from rpac_ci import engines, experiments, source_trees
 from rpac_ci import pipeline as pipelines
 from rpac_ci.canonical import Digest, canonical_json
 from rpac_ci.checks import pooled
@@ -117,7 +117,7 @@ def _plan_experiment(
         reference=reference.model_copy(update={"changed": declared}),
         science=science(pipeline).digest,
         variant=_is_variant(reference, pipeline),
-        remarks=power_remarks(pipeline, reference, 1),
+        remarks=[*engines.remarks(pipeline), *power_remarks(pipeline, reference, 1)],
     )
 
 
@@ -159,7 +159,11 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
         reference=reference,
         science=science(pipeline).digest,
         variant=_is_variant(reference, pipeline),
-        remarks=[*remarks, *power_remarks(pipeline, reference, 1)],
+        remarks=[
+            *remarks,
+            *engines.remarks(pipeline),
+            *power_remarks(pipeline, reference, 1),
+        ],
     )
 
 

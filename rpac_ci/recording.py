@@ -34,7 +34,9 @@ STATUS_OF: Mapping[Reason, Status] = {
     Reason.COMPLETED: Status.SUCCEEDED,
     Reason.COMMAND_FAILED: Status.FAILED,
     Reason.TIME_LIMIT: Status.FAILED,
+    Reason.OUT_OF_MEMORY: Status.FAILED,
     Reason.WORKER_LOST: Status.FAILED,
+    Reason.NODE_LOST: Status.COULD_NOT_RUN,
     Reason.CANCELLED: Status.CANCELLED,
     Reason.WORLD_INCOMPLETE: Status.COULD_NOT_RUN,
     Reason.ENGINE_FAILED: Status.COULD_NOT_RUN,
@@ -110,6 +112,7 @@ def _circumstances(
         packages=environment.get("packages", {}),
         determinism=collected.get("determinism", {}),
         remarks=provisioned.get("remarks", []),
+        images=environment.get("images", {}),
         hashed_lock=environment.get("hashed", False),
         oversubscribed=_oversubscribed(pipeline, provisioned),
         started=state.created_at,
@@ -185,6 +188,8 @@ def _outcome(state: RunState, collected: dict[str, Any]) -> Outcome:
         samples={
             name: SampleValue.model_validate(s) for name, s in collected.get("samples", {}).items()
         },
+        training=collected.get("training"),
+        training_problem=collected.get("training_problem", ""),
         comparisons=[ContentComparison.model_validate(c) for c in collected.get("comparisons", [])],
         outputs=[OutputFile.model_validate(o) for o in collected.get("outputs", [])],
         extra=collected.get("extra", []),

@@ -15,6 +15,7 @@ from pydantic import Field
 from rpac_ci.canonical import canonical_json, digest, readable_json
 from rpac_ci.experiment_model import Arg, ArgRole, Engine, Model
 from rpac_ci.pipeline import EnvironmentRef, SourceRef
+from rpac_ci.training import TrainingRecord
 
 
 class Status(StrEnum):
@@ -98,6 +99,7 @@ class Circumstances(Model):
     packages: dict[str, str]
     determinism: dict[str, str]
     remarks: list[str]
+    images: dict[str, str] = Field(default_factory=dict)  # of containers: what for -> id
     hashed_lock: bool = False  # every package was checked against a hash in the lock
     oversubscribed: bool = False  # more processors asked for than there are
     started: str
@@ -139,6 +141,8 @@ class Outcome(Model):
     metrics: dict[str, MetricValue]
     metrics_problem: str
     samples: dict[str, SampleValue] = Field(default_factory=dict)
+    training: TrainingRecord | None = None
+    training_problem: str = ""
     outputs: list[OutputFile]
     comparisons: list[ContentComparison] = Field(default_factory=list)
     extra: list[str]
@@ -247,6 +251,9 @@ class RunRecord(Model):
         return readable_json(self.to_json())
 
 
+_ELSEWHERE = ("name", "versions", "threads_per_worker", "protocol")  # of the engine's facts
+
+
 def summary(record: RunRecord) -> dict[str, Any]:
     """What people compare first in two runs, flat: what was asked, and how it was done."""
     identity, around = record.identity, record.circumstances
@@ -257,6 +264,8 @@ def summary(record: RunRecord) -> dict[str, Any]:
         "command": " ".join(identity.command),
         "engine": identity.engine.name.value,
         "environment.lock": identity.environment.lock_sha256,
+        "environment.image": identity.environment.image,
+        "image": around.images.get("nodes"),
         "seed": identity.seed,
         "cloud": around.cloud,
         "runtime": around.runtime,
@@ -268,6 +277,11 @@ def summary(record: RunRecord) -> dict[str, Any]:
     }
     for key in ("cpu", "kernel", "system", "machine"):
         flat[key] = ", ".join(sorted({str(node.get(key)) for node in around.nodes})) or None
+    gpus = [str(gpu.get("name")) for node in around.nodes for gpu in node.get("gpus") or ()]
+    flat["gpus"] = ", ".join(sorted(gpus)) or None
+    flat |= {
+        f"layout.{name}": value for name, value in around.engine.items() if name not in _ELSEWHERE
+    }
     for name, arg in identity.args.items():
         flat[f"operational.{name}" if arg.role is operational else f"args.{name}"] = arg.value
     flat |= {f"data.{name}": data.sha256 for name, data in identity.data.items()}

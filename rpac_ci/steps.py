@@ -25,6 +25,7 @@ from rpac_ci.jobs import (
     METRICS_FILE,
     PROTOCOL,
     DataItem,
+    EngineName,
     JobSpec,
     JobState,
     Keys,
@@ -35,14 +36,18 @@ from rpac_ci.jobs import (
 )
 from rpac_ci.locators import FileLocator, file_name, parse_locator
 from rpac_ci.metrics import parse_metrics
-from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
+from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline, total_ranks
 from rpac_ci.quantities import count, format_bytes
 from rpac_ci.records import Reference
 from rpac_ci.run import RunState, Step
 from rpac_ci.sources import Content, ContentCache, fetch
+from rpac_ci.training import MAX_BYTES as TRAINING_BYTES
+from rpac_ci.training import TRAINING_FILE, parse_training
 from rpac_ci.workspace import Workspace
 
 TAIL_LINES, TAIL_BYTES = 40, 4096
+DOCKER = "docker"
+_LOG = re.compile(r"([0-9]{1,5})/([a-z]+(?:-[0-9]+)?)")
 Tell: TypeAlias = Callable[[str, str], None]  # "note" or "moving", and a line
 
 
@@ -67,6 +72,7 @@ class Steps:
         self._tell = tell
         self._keys = Keys(run)
         self._run = RunId(run)
+        self._engine = engines.load(pipeline.engine.name.value)
         self._cloud = clouds.load(pipeline.target.cloud, workspace)
 
     def take(self, step: Step) -> dict[str, Any]:
@@ -93,34 +99,70 @@ class Steps:
         stop = threading.Event()
         with ThreadPoolExecutor(max_workers=4) as pool:
             try:
-                environment = pool.submit(self._environment, stop)
+                software = pool.submit(self._software, stop)
                 data = {n: pool.submit(self._fetch, n, stop) for n in self._pipeline.data}
                 contents = {name: future.result() for name, future in data.items()}
-                info = environment.result()
+                environment = software.result()
             except BaseException:
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return {
-            "environment": (
-                {"python": info.python, "packages": info.packages, "hashed": info.hashed}
-                if info
-                else None
-            ),
+            "environment": environment,
             "data": {n: {"sha256": c.sha256, "size": c.size} for n, c in contents.items()},
         }
+
+    def _software(self, stop: threading.Event) -> dict[str, Any] | None:
+        """The command's software made ready, and what of it goes into the record."""
+        if self._pipeline.target.runtime == DOCKER:
+            return self._image(stop)
+        info = self._environment(stop)
+        if info is None:
+            return None
+        return {"python": info.python, "packages": info.packages, "hashed": info.hashed}
 
     def _environment(
         self, stop: threading.Event | None = None
     ) -> environments.EnvironmentInfo | None:
+        """The virtual environment of the lock."""
         wanted = self._pipeline.environment
-        if wanted.kind is EnvironmentKind.HOST:
+        if wanted.kind is not EnvironmentKind.VENV:
             return None
-        lock = self._source_file(wanted.lock or "")
         self._tell("moving", "environment from the lock")
         return environments.ensure(
-            lock, python=wanted.python, cache=self._workspace.cache, stop=stop
+            self._source_file(wanted.lock or ""),
+            python=wanted.python,
+            cache=self._workspace.cache,
+            stop=stop,
+            from_source=self._engine.from_source,
+            indexes=tuple(wanted.indexes),
+            horovod=self._pipeline.engine.name is EngineName.HOROVOD,
+            report=lambda text: self._tell("moving", text),
         )
+
+    def _image(self, stop: threading.Event) -> dict[str, Any]:
+        """The image of the nodes' containers."""
+        from rpac_ci import images
+
+        wanted = self._pipeline.environment
+        self._tell("moving", "container image")
+        if wanted.image:
+            made = images.declared(wanted.image)
+        else:
+            made = images.ensure_environment(
+                self._pipeline.engine.name.value,
+                self._source_file(wanted.lock) if wanted.lock else None,
+                python=wanted.python,
+                report=lambda text: self._tell("moving", text),
+                stop=stop,
+            )
+        return {
+            "python": made.python,
+            "packages": made.packages,
+            "hashed": made.hashed,
+            "image": made.id,
+            "images": {"nodes": made.id, "engine": made.engine_image_id},
+        }
 
     def _fetch(self, name: str, stop: threading.Event) -> Content:
         ref = self._pipeline.data[name]
@@ -218,13 +260,18 @@ class Steps:
             nodes=pipeline.resources.nodes,
             cpus=pipeline.resources.cpus,
             memory_mib=pipeline.resources.memory,
+            gpus=pipeline.resources.gpus,
+            ranks=total_ranks(pipeline) or 0,
+            deterministic=pipeline.engine.deterministic,
             time_limit_s=pipeline.limits.time,
+            runtime=pipeline.target.runtime,
+            image=(staged.get("environment") or {}).get("image"),
             waits=Waits(**self._state.created.get("waits", {})),
         )
 
     def _submit(self) -> dict[str, Any]:
         spec = self.spec()
-        secret = engines.load(spec.engine).new_secret()
+        secret = self._engine.new_secret()
         if secret:
             # a second driver keeps the first one's secret: nodes may have read it
             self._storage.create_json(self._keys.secret, secret)
@@ -237,8 +284,7 @@ class Steps:
             "RPAC_PROTOCOL": str(PROTOCOL),
             "RPAC_CACHE": str(self._workspace.cache),
         }
-        info = self._environment()
-        if info:
+        if spec.runtime != DOCKER and (info := self._environment()):
             contract["RPAC_ENVIRONMENT"] = str(info.path)
         return self._cloud.submit(spec, contract)
 
@@ -301,10 +347,24 @@ class Steps:
             "metrics": {name: asdict(metric) for name, metric in metrics.values.items()},
             "metrics_problem": metrics.problem,
             "samples": {name: asdict(sample) for name, sample in metrics.samples.items()},
+            **self._training(outputs),
             "comparisons": self._comparisons(outputs),
             "nodes": nodes,
-            "log_tail": self._last_words(),
+            "log_tail": self._last_words(result.get("log", "")),
         }
+
+    def _training(self, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the command has told of a training, if it has."""
+        told = next(
+            (o for o in outputs if o["path"] == TRAINING_FILE and not o.get("folder")), None
+        )
+        if told is None:
+            return {}
+        if told["size"] > TRAINING_BYTES:
+            return {"training_problem": f"{TRAINING_FILE} is too large to be read"}
+        content = self._storage.get(f"{self._keys.outputs}{told['sha256']}") or b""
+        training, problem = parse_training(content)
+        return {"training": training.to_json() if training else None, "training_problem": problem}
 
     def _comparisons(self, outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         from rpac_ci import output_comparisons
@@ -325,9 +385,9 @@ class Steps:
             folder=self._workspace.scratch / f"{self._run}-{self._keys.attempt}",
         )
 
-    def _last_words(self) -> str:
+    def _last_words(self, telling: str) -> str:
         try:
-            return self._tail(self._keep_node_logs())
+            return self._tail(self._keep_node_logs(), telling)
         except StorageError as exc:  # a log is worth less than the result
             return f"the log cannot be read: {exc.message}"
 
@@ -342,9 +402,15 @@ class Steps:
                 self._storage.put(f"{self._keys.log(index, 'node')}000000.txt", kept)
         return texts
 
-    def _tail(self, node_logs: list[str]) -> str:
-        """The end of the command's log, or of what the nodes said when it never started."""
-        own = [read_log(self._workspace, self._run, 0, r) for r in ("command", "scheduler")]
+    def _tail(self, node_logs: list[str], telling: str) -> str:
+        """
+        The end of the log that tells most: the one named by main (`<node>/<role>`), the command's,
+        an engine's, or what the nodes said when nothing was started.
+        """
+        match = _LOG.fullmatch(telling)
+        named = [(int(match[1]), match[2])] if match else []
+        places = [*named, (0, "command"), (0, "scheduler"), (0, "master"), (0, "rendezvous")]
+        own = (read_log(self._workspace, self._run, index, role) for index, role in places)
         text = next(filter(None, [*own, *node_logs]), "")
         return "\n".join(_shown(text[-TAIL_BYTES:]).splitlines()[-TAIL_LINES:])
 

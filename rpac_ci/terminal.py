@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape, render
 
+from rpac_ci.pipeline import Pipeline, total_ranks
 from rpac_ci.quantities import count, format_bytes, format_duration, format_value
 from rpac_ci.records import GOOD, Agreement, Check, ReferenceKind
 
@@ -270,7 +271,7 @@ def show_plan(planned: Plan) -> None:
             f"commit {(pipeline.source.commit or 'none')[:12]}, {pipeline.source.sha256[:19]}…",
         ),
         ("command", " ".join(pipeline.command)),
-        ("engine", pipeline.engine.name.value),
+        ("engine", _engine(pipeline)),
         ("where", f"{pipeline.target.cloud}, runtime {pipeline.target.runtime}"),
         ("machines", _machines(planned)),
         ("limits", f"{format_duration(pipeline.limits.time)}"),
@@ -292,6 +293,11 @@ def show_plan(planned: Plan) -> None:
         console.print(f"  {escape(remark)}")
 
 
+def _engine(pipeline: Pipeline) -> str:
+    ranks = total_ranks(pipeline)
+    return pipeline.engine.name.value + (f", {count(ranks, 'rank')}" if ranks else "")
+
+
 def _machines(planned: Plan) -> str:
     need = planned.pipeline.resources
     each = f"{count(need.cpus, 'cpu')}, {format_bytes(need.memory << 20)}"
@@ -301,9 +307,12 @@ def _machines(planned: Plan) -> str:
 
 def _environment(planned: Plan) -> str:
     environment = planned.pipeline.environment
+    if environment.image:
+        return f"image {environment.image}"
     if environment.lock_sha256:
         return f"{environment.lock}, sha256 {environment.lock_sha256[:12]}…"
-    return "none declared: whatever the machine has"
+    contained = planned.pipeline.target.runtime != "process"
+    return f"none declared: whatever the {'engine image' if contained else 'machine'} has"
 
 
 def _reference_runs(planned: Plan) -> str:

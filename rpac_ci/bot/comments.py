@@ -16,7 +16,8 @@ from rpac_ci.bot.tickets import Dispatch, Ticket
 from rpac_ci.changes import against_reference
 from rpac_ci.comparison import RunComparison
 from rpac_ci.errors import RpacError
-from rpac_ci.formats.markdown import check_table, details, fence, table
+from rpac_ci.formats.markdown import check_table
+from rpac_ci.formats.markdown_parts import details, fence, table
 from rpac_ci.github.limits import mention_safe
 from rpac_ci.planning import Plan
 from rpac_ci.quantities import count, format_duration, format_value

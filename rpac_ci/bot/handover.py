@@ -30,6 +30,7 @@ from rpac_ci.jobs import Keys, Reason
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import ContentComparison, MetricValue, OutputFile, SampleValue
 from rpac_ci.run import Step
+from rpac_ci.training import TrainingRecord
 from rpac_ci.workspace import Workspace
 
 FILE = "handover.json"
@@ -44,13 +45,15 @@ Line: TypeAlias = Annotated[str, StringConstraints(max_length=4096)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Hash: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Plain: TypeAlias = bool | int | float | Line | None
-Values: TypeAlias = dict[Name, Plain | list[Plain] | dict[Name, Plain]]
+Values: TypeAlias = dict[Name, Plain | list[Plain | dict[Name, Plain]] | dict[Name, Plain]]
 
 
 class _Environment(Model):
     python: Line | None
     packages: Annotated[dict[Name, Line], Field(max_length=2000)]
     hashed: bool
+    image: Line | None = None
+    images: dict[Name, Line] = Field(default_factory=dict)
 
 
 class _Data(Model):
@@ -95,6 +98,8 @@ class _Collected(Model):
     metrics: Annotated[dict[Name, MetricValue], Field(max_length=100)]
     metrics_problem: Line
     samples: Annotated[dict[Name, SampleValue], Field(max_length=100)]
+    training: TrainingRecord | None = None
+    training_problem: Line = ""
     comparisons: Annotated[list[ContentComparison], Field(max_length=1000)]
     nodes: Annotated[list[Values], Field(max_length=1000)]
     log_tail: Annotated[str, StringConstraints(max_length=16 * 1024)]

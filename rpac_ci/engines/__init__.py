@@ -12,10 +12,7 @@ if TYPE_CHECKING:
     from rpac_ci.engines.interface import Engine
     from rpac_ci.pipeline import Definition
 
-MODULES = {
-    EngineName.PROCESS.value: "rpac_ci.engines.process",
-    EngineName.DASK.value: "rpac_ci.engines.dask",
-}
+MODULES = {name.value: f"rpac_ci.engines.{name.value}" for name in EngineName}
 
 
 def load(name: str) -> Engine:
@@ -24,24 +21,49 @@ def load(name: str) -> Engine:
     return engine
 
 
+def remarks(definition: Definition) -> list[str]:
+    """What people should know about the engine before they use it."""
+    remark = load(definition.engine.name.value).remark
+    return [remark] if remark else []
+
+
 def check(definition: Definition) -> None:
     """
     Refuse what an engine cannot serve, before anything is started.
 
     Raises:
-        PipelineError: several nodes for an engine that runs on one, or no lock for one that
-            brings its own programs.
+        PipelineError: several nodes for an engine that runs on one, no lock or image for one that
+            brings its own programs, or ranks that do not spread evenly over the nodes.
     """
-    engine = load(definition.engine.name.value)
-    if definition.resources.nodes > 1 and not engine.multi_node:
+    name = definition.engine.name
+    engine = load(name.value)
+    nodes, environment = definition.resources.nodes, definition.environment
+    if nodes > 1 and not engine.multi_node:
         raise PipelineError(
-            f"engine {definition.engine.name.value} runs on one node, "
-            f"{definition.resources.nodes} are asked for",
+            f"engine {name} runs on one node, {nodes} are asked for",
             hint="nodes=1, or an engine that spans nodes such as dask",
         )
-    if engine.packages and definition.environment.lock is None:
+    if engine.packages and environment.lock is None and environment.image is None:
         raise PipelineError(
-            f"engine {definition.engine.name.value} needs {', '.join(engine.packages)} "
+            f"engine {name} needs {', '.join(engine.packages)} "
             "in the experiment's environment, and no lock is declared",
             hint="add to the experiment: environment: {lock: requirements.lock}",
+        )
+    _check_ranks(definition)
+
+
+def _check_ranks(definition: Definition) -> None:
+    from rpac_ci.pipeline import total_ranks
+
+    ranks, nodes = total_ranks(definition), definition.resources.nodes
+    if ranks is None and definition.engine.ranks is not None:
+        raise PipelineError(
+            f"engine {definition.engine.name} has no ranks",
+            hint="leave out engine.ranks, or take an engine that has them: horovod, torchrun",
+        )
+    if ranks is not None and ranks % nodes:
+        fitting = [str(n) for n in range(1, min(ranks, 64) + 1) if ranks % n == 0]
+        raise PipelineError(
+            f"{ranks} ranks do not spread evenly over {nodes} nodes",
+            hint=f"nodes={', '.join(fitting)}; more ranks are another experiment",
         )

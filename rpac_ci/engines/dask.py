@@ -14,15 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rpac_ci.engines.interface import NodeContext, Role
+from rpac_ci.engines.interface import EngineDefaults, NodeContext, Role
 
 _PRELOAD = Path(__file__).with_name("dask_preload.py")
 
 
-class DaskEngine:
+class DaskEngine(EngineDefaults):
     """See `engines.interface.Engine`."""
 
-    multi_node = True
     packages = ("distributed",)
 
     def new_secret(self) -> dict[str, str]:

@@ -2,15 +2,17 @@
 What every engine promises to the node program.
 
 An engine is told the node it is on, never the cloud. Main starts `main_roles`, publishes what
-`announce` returns, every node starts its `worker_roles`, and when `ready` holds, main runs the
-experiment's command with `command_environment`. All methods return at once.
+`announce` returns, every node starts its `worker_roles`, and when `ready` holds, main starts its
+`command_roles`. With a `collective` engine the other nodes start theirs too, and the command has
+ended well only where all of them have. All methods return at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from rpac_ci.jobs import JobSpec
@@ -41,7 +43,11 @@ class Engine(Protocol):
     """See the module's docstring for the order of calls."""
 
     multi_node: bool
-    packages: tuple[str, ...]  # what the experiment's environment must hold
+    collective: bool  # the command is started on every node
+    packages: tuple[str, ...]  # what the experiment's lock must hold
+    from_source: tuple[str, ...]  # of these, what is published as source alone
+    determinism: Mapping[str, str]  # variables of the command that make its results repeatable
+    remark: str  # what people should know before they choose it; else empty
 
     def new_secret(self) -> dict[str, str]:
         """A secret for one run, made by the driver; empty when the engine needs none."""
@@ -67,12 +73,67 @@ class Engine(Protocol):
         """On main: `asked`, `seen`, `alive` and `lost` workers, by the engine's own account."""
         ...
 
-    def command_environment(
-        self, node: NodeContext, announced: Mapping[str, Any]
-    ) -> dict[str, str]:
-        """Variables for the experiment's command."""
+    def command_roles(
+        self, node: NodeContext, announced: Mapping[str, Any], argv: Sequence[str]
+    ) -> list[Role]:
+        """
+        The processes of the experiment's command on this node.
+
+        Args:
+            node: main; with a collective engine every node.
+            announced: what `announce` gave on main.
+            argv: the command, its placeholders filled.
+        """
         ...
 
     def facts(self, node: NodeContext) -> dict[str, Any]:
         """On main, at the end: versions and layout, for the record."""
         ...
+
+
+class EngineDefaults:
+    """What most engines have in common: nothing to start, and one command on main."""
+
+    multi_node = True
+    collective = False
+    packages: tuple[str, ...] = ()
+    from_source: tuple[str, ...] = ()
+    determinism: Mapping[str, str] = MappingProxyType({})
+    remark = ""
+
+    def new_secret(self) -> dict[str, str]:
+        """None is needed."""
+        return {}
+
+    def main_roles(self, node: NodeContext) -> list[Role]:
+        """None."""
+        return []
+
+    def announce(self, node: NodeContext) -> dict[str, Any] | None:
+        """Ready at once."""
+        return {}
+
+    def worker_roles(self, node: NodeContext, announced: Mapping[str, Any]) -> list[Role]:
+        """None."""
+        return []
+
+    def ready(self, node: NodeContext) -> bool:
+        """At once."""
+        return True
+
+    def workers(self, node: NodeContext) -> Mapping[str, Any]:
+        """There are none."""
+        return {}
+
+    def command_environment(
+        self, node: NodeContext, announced: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """Nothing beyond what every command gets."""
+        return {}
+
+    def command_roles(
+        self, node: NodeContext, announced: Mapping[str, Any], argv: Sequence[str]
+    ) -> list[Role]:
+        """The command as it is, in the engine's `command_environment`."""
+        variables = self.command_environment(node, announced)
+        return [Role(name="command", argv=list(argv), environment=variables)]

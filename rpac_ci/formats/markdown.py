@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from rpac_ci.changes import against_reference, explanation
+from rpac_ci.formats.markdown_parts import code, details, fence, table, text
+from rpac_ci.formats.training import training_section
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count, format_bytes, format_duration, format_value
 from rpac_ci.records import (
@@ -47,6 +49,7 @@ def report(record: RunRecord, pipeline: Pipeline, *, figures: Sequence[str]) -> 
         _changes(record),
         _grades(record),
         _figures(figures),
+        training_section(record.outcome.training, record.outcome.training_problem),
         _phases(record),
         _nodes(record),
         _inputs(record, pipeline),
@@ -66,7 +69,7 @@ def _head(record: RunRecord) -> str:
     facts = [
         ("Run", f"`{record.run}`"),
         ("Compared with", text(verdict.reference)),
-        ("Asked by", text(asked) + (f", `{_code(who.words)}`" if who.words else "")),
+        ("Asked by", text(asked) + (f", `{code(who.words)}`" if who.words else "")),
         ("Started", text(around.started)),
         ("Where", text(f"{around.cloud}, {nodes}, engine {record.identity.engine.name}")),
         ("Pipeline", f"`{record.identity.pipeline}`"),
@@ -160,7 +163,7 @@ def _check_row(check: Check, escape: Callable[[str], str]) -> tuple[str, ...]:
 
 def _number(value: float | str | None, unit: str | None) -> str:
     shown = format_value(value, unit)
-    return f"`{_code(shown)}`" if isinstance(value, str) else text(shown)
+    return f"`{code(shown)}`" if isinstance(value, str) else text(shown)
 
 
 def _changes(record: RunRecord) -> str:
@@ -169,8 +172,8 @@ def _changes(record: RunRecord) -> str:
         (
             text(change.key),
             text(change.kind),
-            f"`{_code(_short(change.before))}`",
-            f"`{_code(_short(change.after))}`",
+            f"`{code(_short(change.before))}`",
+            f"`{code(_short(change.after))}`",
             change.effect.value,
         )
         for change in changed
@@ -233,13 +236,15 @@ def _nodes(record: RunRecord) -> str:
     around = record.circumstances
     if not around.nodes:
         return ""
-    header = ("Node", "Processor", "Online", "Memory", "System", "Kernel")
+    header = ("Node", "Processor", "Online", "Memory", "GPUs", "System", "Kernel")
     rows = [
         (
             text(str(node.get("index"))),
             text(str(node.get("cpu"))),
-            text(str(node.get("cpus_online"))),
-            format_bytes(int(node.get("memory_total_mib", 0)) << 20),
+            text(str(node.get("cpus_online"))) + _limit(node, "cpus_limit", "{:g}"),
+            format_bytes(int(node.get("memory_total_mib", 0)) << 20)
+            + _limit(node, "memory_limit_mib", "{} MiB"),
+            text(_gpus(node)),
             text(str(node.get("system"))),
             text(f"{node.get('kernel')} {node.get('machine')}"),
         )
@@ -253,7 +258,37 @@ def _nodes(record: RunRecord) -> str:
             f"Workers by the engine's own count: {text(str(w.get('asked')))} asked for, "
             f"{text(str(w.get('seen')))} seen, {text(str(w.get('lost')))} lost.",
         ]
-    return "\n".join(lines)
+    layout = _layout(record)
+    return "\n".join([*lines, "", layout] if layout else lines)
+
+
+def _limit(node: dict[str, Any], key: str, form: str) -> str:
+    """What a container may use of it."""
+    return f", at most {text(form.format(node[key]))}" if node.get(key) else ""
+
+
+def _gpus(node: dict[str, Any]) -> str:
+    gpus = node.get("gpus") or []
+    kinds = {f"{gpu.get('name')} (driver {gpu.get('driver')})" for gpu in gpus}
+    return f"{len(gpus)} × {', '.join(sorted(kinds))}" if gpus else "none"
+
+
+def _layout(record: RunRecord) -> str:
+    """How the engine spread the work, and the switches that make it repeatable."""
+    around = record.circumstances
+    layout = {
+        key.replace("_", " "): value
+        for key, value in around.engine.items()
+        if key not in ("name", "versions")
+    }
+    parts = []
+    if layout:
+        rows = [(text(key), text(str(value))) for key, value in layout.items()]
+        parts.append(details("Layout of the engine", table(("", ""), rows)))
+    if around.determinism:
+        rows = [(text(key), text(value)) for key, value in around.determinism.items()]
+        parts.append(details("Switches for repeatable results", table(("", ""), rows)))
+    return "\n\n".join(parts)
 
 
 def _inputs(record: RunRecord, pipeline: Pipeline) -> str:
@@ -264,7 +299,7 @@ def _inputs(record: RunRecord, pipeline: Pipeline) -> str:
         rows.append(
             (
                 text(name),
-                f"`{_code(data.uri)}`",
+                f"`{code(data.uri)}`",
                 format_bytes(data.size) if data.size is not None else "–",
                 f"`{data.sha256}`" if data.sha256 else "–",
                 data.pinned_by,
@@ -277,7 +312,7 @@ def _inputs(record: RunRecord, pipeline: Pipeline) -> str:
 
 def _outputs(record: RunRecord) -> str:
     rows = [
-        (f"`{_code(o.path)}`", format_bytes(o.size), f"`{_code(o.sha256)}`")
+        (f"`{code(o.path)}`", format_bytes(o.size), f"`{code(o.sha256)}`")
         for o in record.outcome.outputs
     ]
     if not rows:
@@ -285,7 +320,7 @@ def _outputs(record: RunRecord) -> str:
     lines = ["## Outputs", "", table(("File", "Size", "SHA-256"), rows)]
     lines += ["", f"Get them with `rpac fetch {record.run}` where the run was made."]
     if record.outcome.extra:
-        extra = ", ".join(f"`{_code(path)}`" for path in record.outcome.extra[:10])
+        extra = ", ".join(f"`{code(path)}`" for path in record.outcome.extra[:10])
         lines += ["", f"Not declared, so not kept: {extra}"]
     return "\n".join(lines)
 
@@ -303,9 +338,15 @@ def _software(record: RunRecord) -> str:
         lines[-1] += f"; {text(versions)}"
     lock = record.identity.environment
     if lock.lock_sha256:
-        lines += ["", f"Lock `{_code(lock.lock or '')}`, SHA-256 `{lock.lock_sha256}`"]
+        lines += ["", f"Lock `{code(lock.lock or '')}`, SHA-256 `{lock.lock_sha256}`"]
+    elif lock.image:
+        lines += ["", f"Image `{code(lock.image)}`"]
     else:
-        lines += ["", "No environment is declared: the software is whatever the machine had."]
+        whose = "the engine's image" if around.images else "the machine"
+        lines += ["", f"No environment is declared: the software is whatever {whose} had."]
+    if around.images:
+        rows = [(text(name), f"`{code(image)}`") for name, image in around.images.items()]
+        lines += ["", table(("Image of", "Id"), rows)]
     if around.packages:
         rows = [(text(name), text(version)) for name, version in sorted(around.packages.items())]
         lines += ["", details(f"{len(rows)} packages", table(("Package", "Version"), rows))]
@@ -316,38 +357,6 @@ def _repeat(record: RunRecord) -> str:
     return f"## Repeat it\n\n```sh\nrpac reproduce {record.experiment}@{record.run}\n```"
 
 
-def text(value: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    flat = " ".join(value.split())
-    flat = re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", flat)
-    # at the start these would make a list, a rule or a heading
-    return re.sub(r"^([0-9]*)([-+=.)])(?=\s|[-=]*$)", r"\1\\\2", flat)
-
-
-def _code(value: str) -> str:
-    """Text inside single backticks and tables."""
-    return " ".join(value.split()).replace("`", "'").replace("|", "\\|")
-
-
 def _short(value: object) -> str:
     shown = "–" if value is None else str(value)
     return shown if len(shown) <= 60 else shown[:57] + "…"
-
-
-def fence(content: str) -> str:
-    """A block of text as it is, whatever stands in it."""
-    longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{content}\n{fence}"
-
-
-def details(title: str, content: str) -> str:
-    """Content that is folded away below its title."""
-    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
-    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines)

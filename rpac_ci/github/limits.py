@@ -89,9 +89,9 @@ def mention_safe(text: str) -> str:
 
     A backslash or an entity would not do: GitHub looks for references after rendering.
     """
-    from rpac_ci.formats import markdown
+    from rpac_ci.formats import markdown_parts
 
-    shown = markdown.text(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", _clean(text)))
+    shown = markdown_parts.text(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", _clean(text)))
     shown = re.sub(r"@(?=\w)", f"@{_ZERO}", shown)
     shown = re.sub(r"(\\#|(?i:\bGH-))(?=\d)", rf"\1{_ZERO}", shown)
     return re.sub(r"(?i)(?<=:)(?=//)|(?<=\bwww)(?=\.)", _ZERO, shown)

@@ -1,26 +1,88 @@
-"""What a node is: hardware and system, without names of hosts or users."""
+"""What a node is: hardware, limits and system, without names of hosts or users."""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+_CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED = 2**60  # version 1 writes a number that no machine has
+
 
 def collect() -> dict[str, Any]:
-    """Processor, memory (MiB), kernel and system of this machine."""
+    """Processor, memory (MiB), limits of a container, kernel, system and GPUs of this node."""
+    limit = _memory_limit()
     return {
         "cpu": _processor(),
         "cpus_online": os.cpu_count() or 0,
         "memory_total_mib": psutil.virtual_memory().total >> 20,
+        **({"memory_limit_mib": limit >> 20} if limit else {}),
+        **({"cpus_limit": cpus} if (cpus := _cpu_limit()) else {}),
         "machine": platform.machine(),
         "kernel": f"{platform.system()} {platform.release()}",
         "system": _system(),
-        "gpus": [],
+        "gpus": gpus(),
     }
+
+
+def gpus() -> list[dict[str, Any]]:
+    """Name, memory (MiB) and driver of each GPU that `nvidia-smi` shows; empty without any."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version"]
+    try:
+        done = subprocess.run(
+            [*query, "--format=csv,noheader,nounits"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [[word.strip() for word in line.split(",")] for line in done.stdout.splitlines()]
+    return [
+        {"name": row[0], "memory_mib": int(row[1]) if row[1].isdigit() else None, "driver": row[2]}
+        for row in rows
+        if len(row) == 3
+    ]
+
+
+def oom_kills() -> int:
+    """How often the kernel has killed a process of this container for want of memory."""
+    if not _memory_limit():
+        return 0  # no container: what the kernel counts may be anybody's
+    for name in ("memory.events", "memory/memory.oom_control"):
+        counts = dict(line.split()[:2] for line in _read(name).splitlines() if " " in line)
+        if "oom_kill" in counts:
+            return int(counts["oom_kill"])
+    return 0
+
+
+def _memory_limit() -> int:
+    """Of this container in bytes; 0 where there is none."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        text = _read(name).strip()
+        if text.isdigit() and int(text) < _UNLIMITED:
+            return int(text)
+    return 0
+
+
+def _cpu_limit() -> float:
+    """Processors that this container may use; 0 where there is no limit."""
+    quota, _, period = _read("cpu.max").strip().partition(" ")
+    if not quota:
+        quota, period = (_read(f"cpu/cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+    if not (quota.isdigit() and period.isdigit() and int(period)):
+        return 0.0
+    return round(int(quota) / int(period), 2)
+
+
+def _read(name: str) -> str:
+    try:
+        return (_CGROUP / name).read_text()
+    except OSError:
+        return ""
 
 
 def _processor() -> str:

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent.parent
 _STARTED: list[subprocess.Popen[str]] = []
 _VARIABLE = "RPAC_TEST_FAULTS"
 _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-_TIMED = re.compile(r"/leases/|/clock$|/heartbeat\.json$|/logs/\d+/(?!node/)")
+_TIMED = re.compile(r"/leases/|/clock$|/heartbeat\.json$|/beats/|/logs/\d+/(?!node/)")
 # of git's commands, those that only look; one that is not known is taken for one that writes
 _GIT_READS = {
     "cat-file", "check-attr", "check-ignore", "config", "diff", "diff-tree", "for-each-ref", "log",
@@ -116,10 +116,10 @@ class _Saboteur:
         self._change_surroundings()
 
     def watch_node(self) -> None:
-        from rpac_ci.node import agent
+        from rpac_ci.node import member
 
         self._watch_storage()
-        self._wrap(agent._Node, "_start", lambda _, role: f"start {role.name}")
+        self._wrap(member.Member, "start", lambda _, role: f"start {role.name}")
 
     def _watch_storage(self) -> None:
         from rpac_ci.storage import Storage

@@ -14,6 +14,7 @@ from typing import Any
 from rpac_ci.canonical import Json, canonical_json
 from rpac_ci.events import Event, Kind
 from rpac_ci.experiment_model import Experiment
+from rpac_ci.jobs import JobSpec, RunId
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, define, science
 from rpac_ci.recording import build
 from rpac_ci.records import Reference, ReferenceKind, RunRecord, as_reference
@@ -49,6 +50,17 @@ def definition(*, source: SourceTree | None = None, **keys: Any) -> Definition:
 def pipeline(**keys: Any) -> Pipeline:
     """Pipeline of an experiment with these keys, on the local cloud."""
     return compile_pipeline(definition(**keys))
+
+
+def make_spec(**keys: Any) -> JobSpec:
+    """A job with these keys; nothing of it is in a store."""
+    least: dict[str, Any] = {
+        "run": RunId(RUN), "attempt": 1, "experiment": "exp", "engine": "process",
+        "on_worker_loss": "tolerate", "command": ["python", "main.py"], "args": {}, "data": [],
+        "source": "content/sha256/0", "outputs": ["metrics.json"], "seed": None, "nodes": 1,
+        "cpus": 1, "memory_mib": 1024, "time_limit_s": 60.0,
+    }  # fmt: skip
+    return JobSpec(**{**least, **keys})
 
 
 def values(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,7 +174,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ["5:1: got 'rpac/experiment/2', expected 'rpac/experiment/1'"],
     ),
     # --- engine
-    "unknown engine": (with_lines("engine: dsk"), ["3:1: got 'dsk', expected 'process' or 'dask'"]),
+    "unknown engine": (
+        with_lines("engine: dsk"),
+        ["3:1: got 'dsk', expected 'process', 'dask', 'spark', 'horovod' or 'torchrun'"],
+    ),
     "unknown engine key": (
         with_lines("engine: {name: dask, on_loss: fail}"),
         ["3:22: unknown key 'on_loss', did you mean 'on_worker_loss'?"],

@@ -21,7 +21,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from rpac_ci.driver import load_pipeline
-from rpac_ci.formats.markdown import TIMELINE, report, text
+from rpac_ci.formats.markdown import TIMELINE, report
+from rpac_ci.formats.markdown_parts import text
 from rpac_ci.formats.timeline import timeline
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import Phase, RunRecord

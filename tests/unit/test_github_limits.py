@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from rpac_ci.formats import markdown
+from rpac_ci.formats import markdown_parts
 from rpac_ci.github.limits import (
     CHECK_BYTES,
     COMMENT_CHARACTERS,
@@ -88,7 +88,7 @@ def test_a_code_block_is_closed_and_opened_again() -> None:
 
 
 def test_details_are_closed_and_opened_again() -> None:
-    text = markdown.details("The log", f"```text\n{LINES}\n```") + "\n\nafter"
+    text = markdown_parts.details("The log", f"```text\n{LINES}\n```") + "\n\nafter"
     parts = split(text, 1000)
     assert parts[0].startswith("<details><summary>The log</summary>\n\n```text\nline 0")
     assert all(part.endswith("\n```\n\n</details>") for part in parts[:-1])
@@ -99,7 +99,7 @@ def test_details_are_closed_and_opened_again() -> None:
 
 def test_a_table_has_its_header_in_every_part() -> None:
     rows = [(f"run {number}", "ok") for number in range(200)]
-    parts = split(markdown.table(("Run", "Verdict"), rows), 1000)
+    parts = split(markdown_parts.table(("Run", "Verdict"), rows), 1000)
     assert len(parts) > 3
     for part in parts:
         assert part.startswith("| Run | Verdict |\n| --- | --- |\n| run ")

@@ -1,0 +1,1 @@
+"""Tests of the engines' pure parts; real clusters are in tests/integration."""
