@@ -17,8 +17,8 @@ demo: .venv/.installed  ## reproduce a real experiment on this machine and commi
 	@echo "Reproducing eddy-census: ocean eddies of 23 February 2019 on a Dask cluster of two nodes"
 	$(BIN)/rpac reproduce eddy-census
 
-test: .venv/.dev  ## the whole suite; what needs the package index or a real cluster included
-	$(BIN)/python -m pytest -n $(N) $(TESTS) $(if $(T),-k "$(T)") $(if $(COVERAGE),$(COVER))
+test: .venv/.dev  ## the whole suite; what needs the package index, a real cluster or Docker included
+	$(BIN)/python -m pytest -n $(N) -m "not nightly" --durations=25 $(TESTS) $(if $(T),-k "$(T)") $(if $(COVERAGE),$(COVER))
 
 test-experiments: .venv/.dev  ## the experiments' own tests, each in the environment of its lock
 	@for folder in experiments/*/tests; do \
@@ -28,7 +28,7 @@ test-experiments: .venv/.dev  ## the experiments' own tests, each in the environ
 	done
 
 test-fast: .venv/.dev  ## the part that takes less than two minutes
-	$(BIN)/python -m pytest -n $(N) -m "not slow" $(TESTS) $(if $(T),-k "$(T)")
+	$(BIN)/python -m pytest -n $(N) -m "not slow and not nightly" $(TESTS) $(if $(T),-k "$(T)")
 
 dev: .venv/.dev  ## make the development environment in .venv
 
@@ -49,7 +49,8 @@ schemas: .venv/.dev  ## write the JSON Schemas from the models
 bench: .venv/.dev  ## print ratios against the bare tools
 	$(BIN)/python -m tests.benchmarks
 
-nightly: .venv/.nightly  ## change the decisions in small ways: does a test notice? (ten minutes)
+nightly: .venv/.nightly  ## campaigns of faults and load; the decisions changed in small ways: does a test notice?
+	$(BIN)/python -m pytest -n $(N) -m nightly $(TESTS)
 	$(BIN)/python -m tests.mutation
 
 plan: .venv/.installed  ## show what `rpac reproduce $(E)` would do

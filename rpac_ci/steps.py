@@ -155,6 +155,7 @@ class Steps:
                 python=wanted.python,
                 report=lambda text: self._tell("moving", text),
                 stop=stop,
+                indexes=tuple(wanted.indexes),
             )
         return {
             "python": made.python,

@@ -95,7 +95,7 @@ def make(
         cloud=pipeline.target.cloud,
         region=None,
         machine=None,
-        image=None,
+        image=pipeline.environment.image,
         nodes=pipeline.resources.nodes,
         cost_low=low,
         cost_high=high,

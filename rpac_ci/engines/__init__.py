@@ -50,6 +50,7 @@ def check(definition: Definition) -> None:
             hint="add to the experiment: environment: {lock: requirements.lock}",
         )
     _check_ranks(definition)
+    engine.check(definition)
 
 
 def _check_ranks(definition: Definition) -> None:

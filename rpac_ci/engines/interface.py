@@ -13,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rpac_ci.jobs import JobSpec
+
+if TYPE_CHECKING:
+    from rpac_ci.pipeline import Definition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,15 @@ class Engine(Protocol):
     from_source: tuple[str, ...]  # of these, what is published as source alone
     determinism: Mapping[str, str]  # variables of the command that make its results repeatable
     remark: str  # what people should know before they choose it; else empty
+
+    def check(self, definition: Definition) -> None:
+        """
+        Refuse what the engine cannot serve, before anything is started.
+
+        Raises:
+            PipelineError: says what is asked for and what would do.
+        """
+        ...
 
     def new_secret(self) -> dict[str, str]:
         """A secret for one run, made by the driver; empty when the engine needs none."""
@@ -100,6 +112,9 @@ class EngineDefaults:
     from_source: tuple[str, ...] = ()
     determinism: Mapping[str, str] = MappingProxyType({})
     remark = ""
+
+    def check(self, definition: Definition) -> None:
+        """Nothing more."""
 
     def new_secret(self) -> dict[str, str]:
         """None is needed."""

@@ -91,9 +91,20 @@ def main() -> None:
         )
         stage(folder)
         # which need the functions above
-        from tests.benchmarks import bot, commands, contents, dask, history, policy
+        from tests.benchmarks import (
+            bot,
+            commands,
+            containers,
+            contents,
+            dask,
+            engines,
+            history,
+            policy,
+        )
 
         dask.main(repository)
+        engines.main(repository)
+        containers.main(repository)
     history.main()
     contents.main()
     commands.main()

@@ -200,6 +200,7 @@ def test_a_job_that_decides_is_lost_and_the_event_comes_again(
         site.all_is_well(FINE)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("point", DECIDE, ids=lambda point: point.name)
 def test_a_job_that_decides_is_lost_and_only_the_timer_comes(

@@ -119,7 +119,7 @@ def logged(lab: Lab) -> Counter[str]:
     return Counter(path.split("/")[3] for path in found if path.endswith("/record.json"))
 
 
-@pytest.mark.slow  # a few minutes
+@pytest.mark.nightly  # a few minutes
 @pytest.mark.timeout(900)
 def test_a_hundred_comments_at_once_are_each_answered_once(lab: Lab) -> None:
     pulls = [lab.pull(branch=f"topic-{number}") for number in range(PULLS)]

@@ -142,6 +142,7 @@ def test_a_driver_that_is_killed_before_there_is_a_run_leaves_none(
     nothing_is_left(rpac)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_second_driver_is_killed_too(
     rpac: Terminal, executions: Experiment, base: str, operation: str

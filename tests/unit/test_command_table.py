@@ -85,8 +85,8 @@ def test_keys_are_those_of_the_overrides() -> None:
     fields = set(Overrides.__dataclass_fields__) - {"words"}
     assert {name.partition(".")[0] for name in KEYS} == fields | {"repeat"}
     assert " ".join(KEYS) == (
-        "cloud region runtime engine nodes machine cpus memory gpus spot image seed repeat time cost "
-        "sha args.<name> data.<name>"
+        "cloud region runtime engine nodes machine cpus memory gpus spot image seed repeat time "
+        "cost sha args.<name> data.<name>"
     )
 
 
