@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING
 
 from rpac_ci.errors import PipelineError
@@ -19,6 +20,18 @@ def load(name: str) -> Engine:
     """The engine of this name."""
     engine: Engine = importlib.import_module(MODULES[name]).ENGINE
     return engine
+
+
+def published_as_source(lock: bytes) -> tuple[str, ...]:
+    """
+    Packages of a lock that have no wheels and may be built: those that some engine names.
+
+    Whichever engine runs the experiment: one lock may serve several.
+    """
+    known = {name for engine in MODULES for name in load(engine).from_source}
+    text = lock.decode("utf-8", "replace").lower()
+    lines = (re.compile(rf"^{re.escape(name)}\s*(\[|=|@)", re.MULTILINE) for name in sorted(known))
+    return tuple(name for name, line in zip(sorted(known), lines, strict=True) if line.search(text))
 
 
 def remarks(definition: Definition) -> list[str]:

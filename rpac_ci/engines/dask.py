@@ -3,7 +3,7 @@ The Dask engine: one scheduler on main, one worker on every node, TLS with keys 
 
 The command finds the cluster by `DASK_SCHEDULER_ADDRESS` and the keys by Dask's own configuration
 variables, so `distributed.Client()` without arguments is enough. A plugin in the scheduler
-(`dask_preload.py`) writes down every worker that comes and goes: that list, not the request, is
+(`inside/dask_preload.py`) writes down every worker that comes and goes: that list, not the request, is
 what the record counts.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from rpac_ci.engines.interface import EngineDefaults, NodeContext, Role
 
-_PRELOAD = Path(__file__).with_name("dask_preload.py")
+_PRELOAD = Path(__file__).parent / "inside" / "dask_preload.py"
 
 
 class DaskEngine(EngineDefaults):

@@ -1,7 +1,7 @@
 """
 The Horovod engine: ranks that find each other by Gloo's rendezvous, without ssh and without MPI.
 
-Main runs Horovod's own rendezvous server (`horovod_rendezvous.py`); every node starts its ranks of
+Main runs Horovod's own rendezvous server (`inside/horovod_rendezvous.py`); every node starts its ranks of
 the command, each told by `HOROVOD_…` variables who it is. That is what `horovodrun --gloo` does
 over ssh. Horovod's last release, 0.28.1, is of June 2023 and exists as source alone: rpac builds it
 for the torch of the experiment's lock.
@@ -19,7 +19,8 @@ from rpac_ci.engines.installed import interface_of
 from rpac_ci.engines.interface import EngineDefaults, NodeContext, Role
 from rpac_ci.engines.torchrun import CUBLAS, torch_facts
 
-_RENDEZVOUS = Path(__file__).with_name("horovod_rendezvous.py")
+# in a folder of its own: Python puts it first on the path, and here is a horovod.py
+_RENDEZVOUS = Path(__file__).parent / "inside" / "horovod_rendezvous.py"
 # Tensors are summed one by one: which of them would be fused into one buffer hangs on timing, and
 # with it, from three ranks on, the order of summation. Tuning changes that while it runs.
 _ONE_BY_ONE = {"HOROVOD_FUSION_THRESHOLD": "0", "HOROVOD_AUTOTUNE": "0"}

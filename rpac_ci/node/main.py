@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rpac_ci.canonical import Json, canonical_json
-from rpac_ci.errors import SourceError
+from rpac_ci.errors import RpacError, SourceError
 from rpac_ci.jobs import Reason
 from rpac_ci.node import rendezvous
 from rpac_ci.node.determinism import recorded
@@ -50,6 +50,9 @@ class Main(Member):
                     found |= {"outputs": outputs, "extra": extra[:100]}
         except SourceError as exc:
             end = End(Reason.COMMAND_FAILED, f"the outputs cannot be kept: {exc.message}")
+        except RpacError as exc:
+            end = End(Reason.ENGINE_FAILED, "; ".join(filter(None, (exc.message, exc.hint))))
+            self.end_children()
         except Exception as exc:  # noqa: BLE001 - whatever it is, the run must hear of it
             traceback.print_exc()
             end = End(Reason.ENGINE_FAILED, f"{type(exc).__name__}: {exc}")

@@ -146,3 +146,10 @@ def test_the_interface_of_an_address_is_found() -> None:
     assert installed.interface_of("127.0.0.1") == "lo"
     assert installed.interface_of("127.0.0.7") == "lo"  # loopback is a whole network
     assert installed.interface_of("203.0.113.9") == ""
+
+
+def test_what_is_published_as_source_is_found_in_any_lock() -> None:
+    lock = b"numpy==2.0\npyspark==4.3.0 \\\n    --hash=sha256:00\npyspark-extra==1\n"
+    assert engines.published_as_source(lock) == ("pyspark",)
+    assert engines.published_as_source(LOCK) == ()
+    assert engines.published_as_source(b"# via pyspark\npyspark-extra==1\n") == ()

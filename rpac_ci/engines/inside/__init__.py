@@ -1,0 +1,1 @@
+"""Programs of engines that run in the experiment's environment; they import nothing of rpac_ci."""
