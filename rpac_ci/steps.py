@@ -129,12 +129,13 @@ class Steps:
         if wanted.kind is not EnvironmentKind.VENV:
             return None
         self._tell("moving", "environment from the lock")
+        lock = self._source_file(wanted.lock or "")
         return environments.ensure(
-            self._source_file(wanted.lock or ""),
+            lock,
             python=wanted.python,
             cache=self._workspace.cache,
             stop=stop,
-            from_source=self._engine.from_source,
+            from_source=engines.published_as_source(lock),
             indexes=tuple(wanted.indexes),
             horovod=self._pipeline.engine.name is EngineName.HOROVOD,
             report=lambda text: self._tell("moving", text),
@@ -306,7 +307,8 @@ class Steps:
         if result is None:
             said = self._cloud.node_log(self.spec(), 0).strip().splitlines()
             last = f"; the main node's last words: {said[-1]}" if said else ""
-            message = f"the nodes ended without a result{last}"
+            why = f": {observed.detail}" if observed.detail else ""
+            message = f"the nodes ended without a result{why}{last}"
             return {"reason": Reason.RUNNER_LOST.value, "message": message}
         reason = Reason(result["reason"])
         if reason is Reason.CANCELLED and not self._state.cancelled:

@@ -8,10 +8,13 @@ Everything a run leaves while it is open lives here, under three prefixes (ARCHI
 from __future__ import annotations
 
 import json
+import os
+import re
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _CREATE_TRIES = 5
+_STAGED = re.compile(r"#[0-9]+$")  # what obstore writes before it gives a file its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Storage:
         """
         self.url = url
         self._store: Any = backend if backend is not None else _open(url)
+        own = backend is None and url.startswith("file:")
+        self._folder = _path(url) if own else None
 
     @classmethod
     def at(cls, folder: Path) -> Storage:
@@ -58,6 +64,7 @@ class Storage:
         """The object's bytes, or None when there is none."""
         import obstore
 
+        self._refuse_links(key)
         try:
             return bytes(obstore.get(self._store, key).bytes())
         except FileNotFoundError:
@@ -77,6 +84,7 @@ class Storage:
         """Write the object, replacing what is there."""
         import obstore
 
+        self._refuse_links(key)
         try:
             obstore.put(self._store, key, data)
         except Exception as exc:
@@ -86,6 +94,7 @@ class Storage:
         """Write a file as one object, in parts when it is large."""
         import obstore
 
+        self._refuse_links(key)
         try:
             obstore.put(self._store, key, path)
         except Exception as exc:
@@ -95,6 +104,7 @@ class Storage:
         """Copy the object into a file, chunk by chunk; False when there is no such object."""
         import obstore
 
+        self._refuse_links(key)
         try:
             chunks = obstore.get(self._store, key).stream(min_chunk_size=4 * 2**20)
             with path.open("wb") as file:
@@ -125,6 +135,7 @@ class Storage:
         """
         import obstore
 
+        self._refuse_links(key)
         failure: Exception | None = None
         for attempt in range(_CREATE_TRIES):
             if attempt:
@@ -153,6 +164,8 @@ class Storage:
         """Objects whose key starts with the prefix (a folder ending in `/`), sorted by key."""
         import obstore
 
+        if self._folder is not None:
+            return sorted(self._files(prefix.rstrip("/")), key=lambda entry: entry.key)
         try:
             found = [
                 Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"])
@@ -174,6 +187,7 @@ class Storage:
         """Size and time of an object, or None."""
         import obstore
 
+        self._refuse_links(key)
         try:
             meta = obstore.head(self._store, key)
         except FileNotFoundError:
@@ -202,20 +216,61 @@ class Storage:
             raise StorageError(f"{self.url} lost {key} just after writing it")
         return entry.modified
 
+    def _files(self, prefix: str) -> Iterator[Entry]:
+        """Files below a folder of this machine; obstore would follow links, also in a circle."""
+        assert self._folder is not None
+        self._refuse_links(prefix)
+
+        def fail(exc: OSError) -> None:
+            if not isinstance(exc, FileNotFoundError):
+                raise self._error(f"listing {prefix}", exc) from exc
+
+        for folder, _, names in os.walk(self._folder / prefix, onerror=fail):
+            for name in names:
+                path = Path(folder, name)
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:  # gone since
+                    continue
+                if stat.S_ISREG(status.st_mode) and not _STAGED.search(name):
+                    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                    key = path.relative_to(self._folder).as_posix()
+                    yield Entry(key, status.st_size, modified)
+
+    def _refuse_links(self, key: str) -> None:
+        """
+        Nodes may write into their part of a folder, and must not lead drivers to other files.
+
+        Raises:
+            StorageError: the key's path goes through a link.
+        """
+        if self._folder is None:
+            return
+        path = str(self._folder)
+        for part in key.split("/"):
+            path = f"{path}/{part}"
+            if os.path.islink(path):  # noqa: PTH114 - many times in each run
+                raise StorageError(f"{key} in {self.url} leads through a link")
+
     def _error(self, doing: str, exc: Exception) -> StorageError:
         first = (str(exc).splitlines() or [type(exc).__name__])[0]
         return StorageError(f"{doing} in {self.url} failed: {first[:300]}")
 
 
-def _open(url: str) -> ObjectStore:
+def _path(url: str) -> Path:
+    """The folder of a `file:` URL."""
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
 
+    return Path(url2pathname(urlsplit(url).path))
+
+
+def _open(url: str) -> ObjectStore:
     from obstore.store import LocalStore, from_url
 
     try:
         if url.startswith("file:"):  # from_url refuses a line break in the path
-            return LocalStore(url2pathname(urlsplit(url).path), mkdir=True)
+            return LocalStore(_path(url), mkdir=True)
         return from_url(url)
     except Exception as exc:
         raise StorageError(f"the store {url!r} cannot be opened: {exc}") from exc

@@ -317,7 +317,6 @@ WORDS: dict[str, tuple[list[str], int, str]] = {
     "no time": (["reproduce", "quick", "time=0s"], 2, "expected at least 1 s"),
     "no such cloud": (["reproduce", "quick", "cloud=moon"], 2, "clouds: local"),
     "no such runtime": (["reproduce", "quick", "runtime=vm"], 2, "runtimes: process"),
-    "GPUs": (["reproduce", "quick", "gpus=1"], 2, "offers no GPUs"),
     # --- studies
     "empty member": (["reproduce", "quick", "nodes=1,"], 2, "nodes: an empty value"),
     "same member": (["reproduce", "quick", "args.level=1,1"], 2, "one that stands twice"),

@@ -103,16 +103,17 @@ class _Saboteur:
         self._seen: Counter[str] = Counter()
 
     def watch_driver(self) -> None:
-        from rpac_ci.clouds.local import driver as local
+        from rpac_ci.clouds.local import folders, process_nodes
         from rpac_ci.git import Git
 
         self._watch_storage()
         self._wrap(Git, "run", lambda _, *argv, **__: _git_name(argv))
-        self._wrap(local.LocalCloud, "_start", lambda _, __, index, ___: f"start node {index}")
-        self._wrap(local, "_remove", lambda folder: "remove the folders" * folder.exists())
+        nodes = process_nodes.ProcessNodes
+        self._wrap(nodes, "_start", lambda _, __, index, ___: f"start node {index}")
+        self._wrap(folders, "remove", lambda folder: "remove the folders" * folder.exists())
         # nodes are told what goes wrong in them, and how to reach a store on a server
         extra = ("PYTHONPATH", _VARIABLE, *(name for name in os.environ if name[:4] == "AWS_"))
-        _replace(local, "INHERITED", (*local.INHERITED, *extra))
+        _replace(process_nodes, "INHERITED", (*process_nodes.INHERITED, *extra))
         self._change_surroundings()
 
     def watch_node(self) -> None:

@@ -221,3 +221,34 @@ def test_a_store_in_a_folder_is_made_and_opened_again(tmp_path: Path) -> None:
 def test_a_store_of_no_known_kind_is_refused(url: str) -> None:
     with pytest.raises(StorageError, match="cannot be opened"):
         Storage(url)
+
+
+# --- links in a folder ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["logs/00000/command/000000.txt", "logs/00000", "logs"])
+def test_a_link_that_a_node_left_leads_nowhere(tmp_path: Path, place: str) -> None:
+    """A container may write its part of the store; the driver reads it with rights of its own."""
+    secret = tmp_path / "elsewhere"
+    (secret / "00000" / "command").mkdir(parents=True)
+    (secret / "000000.txt").write_text("secret")
+    (secret / "00000" / "command" / "000000.txt").write_text("secret")
+    storage = Storage.at(tmp_path / "store")
+    key = "logs/00000/command/000000.txt"
+    link = tmp_path / "store" / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(secret / "000000.txt" if place == key else secret)
+    for action in (storage.get, storage.head, lambda k: storage.put(k, b"mine")):
+        with pytest.raises(StorageError, match="leads through a link"):
+            action(key)
+    with pytest.raises(StorageError, match="leads through a link"):
+        storage.get_file(key, tmp_path / "copy")
+    assert (secret / "000000.txt").read_text() == "secret"
+
+
+def test_listing_follows_no_link_also_not_in_a_circle(tmp_path: Path) -> None:
+    storage = Storage.at(tmp_path / "store")
+    storage.put("runs/one/a", b"1")
+    (tmp_path / "store" / "runs" / "one" / "circle").symlink_to(tmp_path / "store" / "runs")
+    (tmp_path / "store" / "runs" / "one" / "outside").symlink_to("/etc/hostname")
+    assert [entry.key for entry in storage.list("runs/")] == ["runs/one/a"]

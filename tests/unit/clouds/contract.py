@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import secrets
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pytest
 
@@ -25,7 +26,9 @@ from tests.standins.waiting import until
 # short enough for a test, long enough for a busy machine
 WAITS = Waits(join=20, prepare=20, ready=10, heartbeat=10, stop=0.5, logs=2)
 SLEEP = ("sleep", "600")
-_numbers = itertools.count(1)
+# names on a provider are made of run ids: processes that test side by side must not share them
+_numbers = itertools.count(secrets.randbelow(16**7))
+Needs: TypeAlias = dict[str, Any]
 
 
 class Bench(Protocol):
@@ -45,8 +48,10 @@ class Bench(Protocol):
         ...
 
 
-def make_job(storage: Storage, command: Sequence[str] = SLEEP, *, nodes: int = 1) -> JobSpec:
-    """A job without code or data in the store; only its command counts."""
+def make_job(
+    storage: Storage, command: Sequence[str] = SLEEP, *, nodes: int = 1, **needs: Any
+) -> JobSpec:
+    """A job without code or data in the store; only its command counts, and what a cloud needs."""
     buffer = io.BytesIO()
     tarfile.open(fileobj=buffer, mode="w").close()
     archive = buffer.getvalue()
@@ -58,6 +63,7 @@ def make_job(storage: Storage, command: Sequence[str] = SLEEP, *, nodes: int = 1
         source=source, outputs=["*.txt"], seed=None, nodes=nodes, cpus=1, memory_mib=16,
         time_limit_s=60, waits=WAITS,
     )  # fmt: skip
+    spec = replace(spec, **needs)
     storage.create_json(Keys(spec.run).job, spec.to_json())
     return spec
 
@@ -82,9 +88,11 @@ class Started:
     names: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def on(cls, bench: Bench, command: Sequence[str] = SLEEP, *, nodes: int = 1) -> Started:
+    def on(
+        cls, bench: Bench, command: Sequence[str] = SLEEP, *, nodes: int = 1, **needs: Any
+    ) -> Started:
         """Provision and submit."""
-        started = cls(bench, make_job(bench.storage, command, nodes=nodes))
+        started = cls(bench, make_job(bench.storage, command, nodes=nodes, **needs))
         bench.connect().provision(started.spec)
         started.names = started.submit()
         return started
@@ -118,21 +126,26 @@ class CloudContract:
         """Each cloud's tests bring their own."""
         pytest.fail("a contract is not run by itself")
 
-    def test_provisioning_twice_is_provisioning_once(self, bench: Bench) -> None:
-        job = Started(bench, make_job(bench.storage, nodes=2))
+    @pytest.fixture
+    def needs(self) -> Needs:
+        """What this cloud's jobs need beyond the plainest one, as fields of `JobSpec`."""
+        return {}
+
+    def test_provisioning_twice_is_provisioning_once(self, bench: Bench, needs: Needs) -> None:
+        job = Started(bench, make_job(bench.storage, nodes=2, **needs))
         first, left = bench.connect().provision(job.spec), job.left
         assert bench.connect().provision(job.spec) == first
         assert job.left == left
 
-    def test_more_than_there_is_leaves_nothing(self, bench: Bench) -> None:
-        job = Started(bench, bench.too_large(make_job(bench.storage)))
+    def test_more_than_there_is_leaves_nothing(self, bench: Bench, needs: Needs) -> None:
+        job = Started(bench, bench.too_large(make_job(bench.storage, **needs)))
         with pytest.raises(CapacityError) as caught:
             bench.connect().provision(job.spec)
         assert caught.value.hint
         assert job.left == []
 
-    def test_a_job_runs_to_its_end_and_leaves_nothing(self, bench: Bench) -> None:
-        job = Started.on(bench, ["sh", "-c", "echo hello | tee $0/out.txt", "{outputs}"])
+    def test_a_job_runs_to_its_end_and_leaves_nothing(self, bench: Bench, needs: Needs) -> None:
+        job = Started.on(bench, ["sh", "-c", "echo hello | tee $0/out.txt", "{outputs}"], **needs)
         assert job.goes_on
         until(lambda: not job.goes_on)
         result = bench.storage.get_json(Keys(job.spec.run).result)
@@ -145,8 +158,10 @@ class CloudContract:
         assert job.left == []
         assert bench.connect().release(job.spec)["left"] == released["left"], "may be repeated"
 
-    def test_submitting_twice_starts_once_and_stopping_ends_it(self, bench: Bench) -> None:
-        job = Started.on(bench, nodes=2)
+    def test_submitting_twice_starts_once_and_stopping_ends_it(
+        self, bench: Bench, needs: Needs
+    ) -> None:
+        job = Started.on(bench, nodes=2, **needs)
         assert job.submit() == job.names
         job.await_command()
         assert job.submit() == job.names
@@ -160,22 +175,24 @@ class CloudContract:
         bench.connect().release(job.spec)
         assert job.left == []
 
-    def test_a_job_that_never_was_is_unknown_and_may_be_stopped(self, bench: Bench) -> None:
-        spec, cloud = make_job(bench.storage), bench.connect()
+    def test_a_job_that_never_was_is_unknown_and_may_be_stopped(
+        self, bench: Bench, needs: Needs
+    ) -> None:
+        spec, cloud = make_job(bench.storage, **needs), bench.connect()
         assert cloud.observe(spec, {}).state is JobState.UNKNOWN
         assert cloud.node_log(spec, 0) == ""
         cloud.stop(spec, grace_s=10)
         cloud.release(spec)
 
-    def test_leftovers_are_named_and_can_be_discarded(self, bench: Bench) -> None:
-        job = Started.on(bench)
+    def test_leftovers_are_named_and_can_be_discarded(self, bench: Bench, needs: Needs) -> None:
+        job = Started.on(bench, **needs)
         assert job.left
         for left in job.left * 2:
             bench.connect().discard(left)
         until(lambda: not (job.left or job.goes_on))
 
-    def test_other_runs_are_left_alone(self, bench: Bench) -> None:
-        one, other = Started.on(bench), Started.on(bench)
+    def test_other_runs_are_left_alone(self, bench: Bench, needs: Needs) -> None:
+        one, other = Started.on(bench, **needs), Started.on(bench, **needs)
         left = len(other.left)
         bench.connect().release(one.spec)
         assert not one.goes_on
@@ -183,8 +200,8 @@ class CloudContract:
         assert len(other.left) == left
         bench.connect().release(other.spec)
 
-    def test_another_attempt_of_a_run_is_a_job_of_its_own(self, bench: Bench) -> None:
-        spec = make_job(bench.storage)
+    def test_another_attempt_of_a_run_is_a_job_of_its_own(self, bench: Bench, needs: Needs) -> None:
+        spec = make_job(bench.storage, **needs)
         cloud = bench.connect()
         cloud.provision(spec)
         cloud.provision(replace(spec, attempt=2))
