@@ -21,11 +21,7 @@ test: .venv/.dev  ## the whole suite; what needs the package index, a real clust
 	$(BIN)/python -m pytest -n $(N) -m "not nightly" --durations=25 $(TESTS) $(if $(T),-k "$(T)") $(if $(COVERAGE),$(COVER))
 
 test-experiments: .venv/.dev  ## the experiments' own tests, each in the environment of its lock
-	@for folder in experiments/*/tests; do \
-		echo "$$folder"; \
-		(cd "$$folder/.." && $(CURDIR)/$(BIN)/uv run --quiet --no-project --python $(PYTHON) \
-			--with-requirements requirements.lock --with pytest python -m pytest -q tests) || exit 1; \
-	done
+	$(BIN)/python -m tests.experiments
 
 test-fast: .venv/.dev  ## the part that takes less than two minutes
 	$(BIN)/python -m pytest -n $(N) -m "not slow and not nightly" $(TESTS) $(if $(T),-k "$(T)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -37,8 +38,8 @@ def run(
     Run a command to its end.
 
     Raises:
-        TimeoutError: it did not end within `timeout_s`; it is killed.
-        StoppedError: `stop` was set; it is killed.
+        TimeoutError: it did not end within `timeout_s`; it is killed, with what it started.
+        StoppedError: `stop` was set; it is killed, with what it started.
         OSError: it could not be started.
     """
     with subprocess.Popen(
@@ -52,13 +53,25 @@ def run(
                 out, err = child.communicate(timeout=0.2)
             except subprocess.TimeoutExpired:
                 if stop is not None and stop.is_set():
-                    child.kill()
+                    _end(child)
                     raise StoppedError(argv[0]) from None
                 if time.monotonic() > deadline:
-                    child.kill()
+                    _end(child)
                     raise TimeoutError(f"{argv[0]} did not end within {timeout_s:.0f} s") from None
             else:
                 return Finished(child.returncode, out, err)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """Kill a child and its descendants: the compilers of a build would go on for minutes."""
+    try:
+        descendants = psutil.Process(child.pid).children(recursive=True)
+    except psutil.Error:
+        descendants = []
+    child.kill()
+    for process in descendants:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def host() -> str:

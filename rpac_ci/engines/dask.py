@@ -3,8 +3,8 @@ The Dask engine: one scheduler on main, one worker on every node, TLS with keys 
 
 The command finds the cluster by `DASK_SCHEDULER_ADDRESS` and the keys by Dask's own configuration
 variables, so `distributed.Client()` without arguments is enough. A plugin in the scheduler
-(`inside/dask_preload.py`) writes down every worker that comes and goes: that list, not the request, is
-what the record counts.
+(`inside/dask_preload.py`) writes down every worker that comes and goes: that list, not the request,
+is what the record counts.
 """
 
 from __future__ import annotations

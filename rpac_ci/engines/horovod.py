@@ -1,10 +1,10 @@
 """
 The Horovod engine: ranks that find each other by Gloo's rendezvous, without ssh and without MPI.
 
-Main runs Horovod's own rendezvous server (`inside/horovod_rendezvous.py`); every node starts its ranks of
-the command, each told by `HOROVOD_…` variables who it is. That is what `horovodrun --gloo` does
-over ssh. Horovod's last release, 0.28.1, is of June 2023 and exists as source alone: rpac builds it
-for the torch of the experiment's lock.
+Main runs Horovod's own rendezvous server (`inside/horovod_rendezvous.py`); every node starts its
+ranks of the command, each told by `HOROVOD_…` variables who it is. That is what `horovodrun --gloo`
+does over ssh. Horovod's last release, 0.28.1, is of June 2023 and exists as source alone: rpac
+builds it for the torch of the experiment's lock (`horovod_build.py`).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ Engines on two nodes, under rpac and by their own launchers: how long until the 
 and how long a command takes.
 
 *First task*: from the start of the cluster's first process until two workers, or two ranks, have
-done something together. Under rpac that is the phase `engine` and what the command needs until then; by
-hand it is Dask's `LocalCluster`, Spark's `start-master` and `start-worker`, `torchrun` and
+done something together. Under rpac that is the phase `engine` and what the command needs until
+then; by hand it is Dask's `LocalCluster`, Spark's `start-master` and `start-worker`, `torchrun` and
 `horovodrun`. Both have the same environment, so the time to import a library is on both sides.
 """
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +41,43 @@ def make_wheel(
     with zipfile.ZipFile(path, "w") as archive:
         for member, data in content.items():
             archive.writestr(zipfile.ZipInfo(member), data)
+    return path
+
+
+# builds nothing: gives the wheel that lies beside it, and leaves a trace of having been run
+_BACKEND = """\
+import pathlib, shutil
+HERE = pathlib.Path(__file__).parent
+pathlib.Path({trace!r}).touch()
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    wheel = next(HERE.glob("*.whl"))
+    shutil.copy(wheel, folder)
+    return wheel.name
+"""
+_PROJECT = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+def make_source(folder: Path, trace: Path, name: str = "tinydata", version: str = "1.0") -> Path:
+    """Write a source archive whose building needs no other package; it creates `trace`."""
+    wheel = make_wheel(trace.parent / "built", name, version)
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        "pyproject.toml": _PROJECT.encode(),
+        "backend.py": _BACKEND.format(trace=str(trace)).encode(),
+        wheel.name: wheel.read_bytes(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{version}.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member, data in files.items():
+            info = tarfile.TarInfo(f"{name}-{version}/{member}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
     return path
 
 

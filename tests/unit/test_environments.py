@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ from rpac_ci.errors import EnvironmentBuildError
 from tests.conftest import ROOT
 from tests.standins import web
 from tests.standins.waiting import until
-from tests.standins.wheels import make_wheel, only_index, sha256_of
+from tests.standins.wheels import make_source, make_wheel, only_index, sha256_of
 
 BUILD = """\
 import json, pathlib, sys, uv
@@ -65,7 +68,7 @@ def test_an_empty_lock_is_an_environment_and_built_once(
         {},
     )
 
-    monkeypatch.setattr(environments, "_build", None)  # not to be called
+    monkeypatch.setattr(environments, "_install", None)  # not to be called
     assert ensure(b"", python=None, cache=cache) == first
 
 
@@ -231,3 +234,104 @@ def test_without_an_index_nobody_is_asked(
         info = ensure(lock_of(make_wheel(index)), python=None, cache=cache)
         assert info.packages == {"tinydata": "1.0"}
         assert not server.asked, "PIP_NO_INDEX is set"
+
+
+# --- packages that are published as source alone ------------------------------------------------
+
+
+def test_source_is_built_for_the_named_alone(index: Path, cache: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "ran"
+    lock = lock_of_source(make_source(index, trace))
+    for named in ((), ("other",)):
+        with pytest.raises(EnvironmentBuildError, match="cannot be installed"):
+            ensure(lock, python=None, cache=cache, from_source=named)
+    assert not trace.exists(), "code of an archive that nobody named was run"
+
+    info = ensure(lock, python=None, cache=cache, from_source=("tinydata",))
+    assert (info.packages, info.hashed) == ({"tinydata": "1.0"}, True)
+    assert trace.exists()
+
+
+def test_source_with_another_hash_is_not_run(index: Path, cache: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "ran"
+    make_source(index, trace)
+    lock = b"tinydata==1.0 --hash=sha256:" + b"0" * 64
+    with pytest.raises(EnvironmentBuildError, match="Hash mismatch"):
+        ensure(lock, python=None, cache=cache, from_source=("tinydata",))
+    assert not trace.exists()
+
+
+def lock_of_source(archive: Path) -> bytes:
+    name, _, version = archive.name.removesuffix(".tar.gz").rpartition("-")
+    return f"{name}=={version} --hash=sha256:{sha256_of(archive)}\n".encode()
+
+
+# --- further indexes ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def indexes(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[web.Server, str, str]]:
+    """A server with the user's own index and a further one; both are empty."""
+    monkeypatch.delenv("UV_OFFLINE")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    with web.serve() as server:
+        monkeypatch.setenv("PIP_INDEX_URL", server.url("/own"))
+        yield server, "/own", "/further"
+
+
+def publish(server: web.Server, at: str, wheel: Path) -> None:
+    """Put a wheel into an index."""
+    name, version = wheel.name.split("-")[:2]
+    link = f'<a href="../{wheel.name}" data-core-metadata="true">{wheel.name}</a>'
+    server.pages[f"{at}/{name}/"] = web.content(link.encode(), {"Content-Type": "text/html"})
+    server.pages[f"{at}/{wheel.name}"] = web.content(wheel.read_bytes())
+    server.pages[f"{at}/{wheel.name}.metadata"] = web.content(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+    )
+
+
+def test_a_further_index_has_what_the_own_one_lacks(
+    indexes: tuple[web.Server, str, str], index: Path, cache: Path
+) -> None:
+    server, own, further = indexes
+    publish(server, own, make_wheel(index, "other"))
+    wheel = make_wheel(index, version="1.0+cpu")
+    publish(server, own, make_wheel(index, version="1.0"))
+    publish(server, further, wheel)
+    lock = lock_of(wheel) + lock_of(index / "other-1.0-py3-none-any.whl")
+    with pytest.raises(EnvironmentBuildError, match="cannot be installed"):
+        ensure(lock, python=None, cache=cache)
+    info = ensure(lock, python=None, cache=cache, indexes=(server.url(further),))
+    assert info.packages == {"tinydata": "1.0+cpu", "other": "1.0"}
+
+
+def test_a_further_index_is_not_asked_for_what_the_own_one_has(
+    indexes: tuple[web.Server, str, str], index: Path, cache: Path
+) -> None:
+    server, own, further = indexes
+    wheel = make_wheel(index)
+    publish(server, own, wheel)
+    ensure(lock_of(wheel), python=None, cache=cache, indexes=(server.url(further),))
+    assert [path for path in server.asked if path.startswith(further)] == []
+
+
+def test_a_wrong_hash_is_no_reason_to_ask_a_further_index(
+    indexes: tuple[web.Server, str, str], index: Path, cache: Path
+) -> None:
+    server, own, further = indexes
+    wheel = make_wheel(index)
+    publish(server, own, wheel)
+    with pytest.raises(EnvironmentBuildError, match="Hash mismatch"):
+        ensure(lock_of(wheel, "0" * 64), python=None, cache=cache, indexes=(server.url(further),))
+    assert [path for path in server.asked if path.startswith(further)] == []
+
+
+def test_environments_are_the_same_where_no_option_is_used(index: Path, cache: Path) -> None:
+    wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
+    parts = [hashlib.sha256(b"").hexdigest(), wanted, platform.platform()]
+    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    assert ensure(b"", python=wanted, cache=cache).path == cache / "environments" / name

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rpac_ci.canonical import canonical_json
+from rpac_ci.canonical import Json, canonical_json
 from rpac_ci.jobs import Keys
 from rpac_ci.node import rank_ends, roll_call
 from rpac_ci.node.rank_ends import RankEnds
@@ -51,7 +51,11 @@ class World:
     def end(self, index: int, code: int) -> None:
         """A node's ranks end."""
         time.sleep(0.002)
-        body = {"code": code, "log": f"{index}/rank-{index}", "out_of_memory": False}
+        body: dict[str, Json] = {
+            "code": code,
+            "log": f"{index}/rank-{index}",
+            "out_of_memory": False,
+        }
         self.storage.create_json(KEYS.ended(index), body)
 
 

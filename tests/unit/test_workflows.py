@@ -19,6 +19,7 @@ from rpac_ci.command_table import VERBS
 from rpac_ci.comment_commands import parse_comment
 from rpac_ci.github.setup import generated
 from rpac_ci.github.setup.sources import HERE, Source
+from rpac_ci.jobs import EngineName
 from tests.conftest import ROOT
 
 Yaml: TypeAlias = dict[str, Any]
@@ -32,6 +33,7 @@ PINS = {
     "actions/upload-artifact": ("v7.0.0", "bbbca2ddaa5d8feaa63e36b76fdaad77386f024f"),
     "actions/download-artifact": ("v8.0.1", "3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c"),
     "actions/setup-python": ("v7.0.0", "5fda3b95a4ea91299a34e894583c3862153e4b97"),
+    "actions/attest-build-provenance": ("v4.1.0", "a2bbfa25375fe432b6a289bc6b6cd05ecd0c4c32"),
     "actions/create-github-app-token": ("v3.1.1", "1b10c78c7865c340bc4f6099eb2f838309f1e8c3"),
 }
 RUN = "20260102T030405Z-0a1b2c3d"
@@ -93,7 +95,8 @@ def test_a_workflow_gives_no_rights_by_itself(name: str) -> None:
     assert workflow(name)["permissions"] == {}
     for key, job in workflow(name)["jobs"].items():
         assert isinstance(job["permissions"], dict), key
-        assert "id-token" not in job["permissions"], key  # no job enters a cloud yet
+        # no job enters a cloud yet; images are signed
+        assert "id-token" not in job["permissions"] or name == "images.yml", key
 
 
 def test_what_every_job_may_do() -> None:
@@ -115,6 +118,17 @@ def test_what_every_job_may_do() -> None:
         "rpac-upkeep.yml:runs": {**write, "actions": "read"},
         "rpac-upkeep.yml:collect": {"contents": "write"},
     }  # fmt: skip
+
+
+def test_images_are_published_by_tags_and_by_hand_with_no_more_rights_than_that_takes() -> None:
+    found = workflow("images.yml")
+    assert found["on"] == {"push": {"tags": ["v*"]}, "workflow_dispatch": None}
+    (job,) = found["jobs"].values()
+    assert job["permissions"] == {
+        "contents": "read", "packages": "write", "id-token": "write", "attestations": "write",
+    }  # fmt: skip
+    variants = {(one["image"], one["variant"]) for one in job["strategy"]["matrix"]["include"]}
+    assert variants == {(engine.value, "cpu") for engine in EngineName} | {("torchrun", "cuda")}
 
 
 def test_callers_grant_what_the_called_jobs_take_and_no_more() -> None:
