@@ -54,7 +54,7 @@ class DaskEngine(EngineDefaults):
         argv = [
             node.interpreter, "-m", "distributed.cli.dask_worker", announced["address"],
             "--name", f"node-{node.index}", "--nworkers", "1", "--nthreads", str(spec.cpus),
-            "--memory-limit", f"{spec.memory_mib}MiB",
+            "--memory-limit", f"{_worker_memory_mib(spec.memory_mib)}MiB",
             "--host", node.address, "--no-dashboard",
             "--local-directory", str(node.folder / "spill"),
             "--death-timeout", str(int(spec.waits.ready)),
@@ -96,6 +96,16 @@ class DaskEngine(EngineDefaults):
             "threads_per_worker": max(threads, default=0),
             "protocol": "tls",
         }
+
+
+def _worker_memory_mib(node_mib: int) -> int:
+    """
+    What a worker may hold before Dask spills and, at last, ends it.
+
+    Less than the node has: a container that is full is ended by the kernel, who spills nothing and
+    asks nobody. The rest is for the node program, the nanny and, on main, scheduler and command.
+    """
+    return node_mib - min(256, node_mib // 4)
 
 
 def _scheduler_file(node: NodeContext) -> Path:

@@ -32,6 +32,7 @@ class HorovodEngine(EngineDefaults):
     collective = True
     packages = ("torch", "cloudpickle", "psutil", "pyyaml", "packaging")
     determinism = MappingProxyType({**CUBLAS, **_ONE_BY_ONE})
+    aftershocks = ("HorovodInternalError",)
     remark = "Horovod has had no release since June 2023; engine=torchrun is what is kept up"
 
     def main_roles(self, node: NodeContext) -> list[Role]:

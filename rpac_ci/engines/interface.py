@@ -50,6 +50,7 @@ class Engine(Protocol):
     packages: tuple[str, ...]  # what the experiment's lock must hold
     from_source: tuple[str, ...]  # of these, what is published as source alone
     determinism: Mapping[str, str]  # variables of the command that make its results repeatable
+    aftershocks: tuple[str, ...]  # what ranks say in the end that only miss a peer
     remark: str  # what people should know before they choose it; else empty
 
     def check(self, definition: Definition) -> None:
@@ -111,6 +112,7 @@ class EngineDefaults:
     packages: tuple[str, ...] = ()
     from_source: tuple[str, ...] = ()
     determinism: Mapping[str, str] = MappingProxyType({})
+    aftershocks: tuple[str, ...] = ()
     remark = ""
 
     def check(self, definition: Definition) -> None:

@@ -25,6 +25,7 @@ class TorchrunEngine(EngineDefaults):
     collective = True
     packages = ("torch",)
     determinism = CUBLAS
+    aftershocks = ("Connection closed by peer", "Connection reset by peer", "DistBackendError")
 
     def announce(self, node: NodeContext) -> dict[str, Any] | None:
         """Where the agent on main will listen."""

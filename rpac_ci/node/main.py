@@ -134,7 +134,10 @@ class Main(Member):
         self.start_command(announced)
         if self.engine.collective:
             assert self._roll_call
-            self._rank_ends = RankEnds(self.storage, self.keys, self.spec.nodes, self._roll_call)
+            self._rank_ends = RankEnds(
+                self.storage, self.keys, self.spec.nodes, self._roll_call,
+                aftershocks=self.engine.aftershocks,
+            )  # fmt: skip
         limit = self.spec.time_limit_s
         end = self.wait(
             self._command_end, limit, Reason.TIME_LIMIT,

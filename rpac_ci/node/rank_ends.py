@@ -7,29 +7,35 @@ fault of the command.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rpac_ci.jobs import Keys
 from rpac_ci.node.roll_call import RollCall
 from rpac_ci.storage import Storage
 
-AFTERSHOCK_S = 3.0  # peers of a rank that failed notice it within about a second
+AFTERSHOCK_S = 3.0  # peers of a rank that failed notice it within about a second; so do logs
+_TAIL_BYTES = 8192
 
 
 class RankEnds:
     """Main's knowledge of the ends of all nodes' ranks."""
 
-    def __init__(self, storage: Storage, keys: Keys, nodes: int, roll_call: RollCall) -> None:
+    def __init__(
+        self, storage: Storage, keys: Keys, nodes: int, roll_call: RollCall,
+        *, aftershocks: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """
         Args:
             storage: the run's store.
             keys: the run's keys.
             nodes: how many nodes have ranks.
             roll_call: which of them live.
+            aftershocks: what ranks say in the end that only miss a peer.
         """
         self._storage, self._keys, self._nodes = storage, keys, nodes
         self._roll_call = roll_call
+        self._aftershocks = [text.encode() for text in aftershocks]
         self._noticed: float | None = None  # when the first failure was
 
     def look(self) -> dict[str, Any] | None:
@@ -37,8 +43,8 @@ class RankEnds:
         How the command ended, or None while that is open.
 
         Returns:
-            `code` and `log` of the first that failed by the store's clock, `lost`: the nodes that
-            have not been heard of since.
+            `code` and `log` of the first that failed by the store's clock, and not for want of
+            another; `lost`: the nodes that have not been heard of since.
         """
         ends = self._read()
         failed = [end for _, end in sorted(ends.values(), key=lambda end: end[0]) if end["code"]]
@@ -49,9 +55,19 @@ class RankEnds:
         missing = [index for index in range(1, self._nodes) if index not in ends]
         lost = [index for index in self._roll_call.lost() if index in missing]
         silent = [index for index in missing if not self._heard(index)]
-        if set(silent) - set(lost) or (missing and now - self._noticed < AFTERSHOCK_S):
+        if set(silent) - set(lost) or now - self._noticed < AFTERSHOCK_S:
             return None
-        return {**failed[0], "lost": lost}
+        first = next((end for end in failed if not self._missed_a_peer(end)), failed[0])
+        return {**first, "lost": lost}
+
+    def _missed_a_peer(self, end: dict[str, Any]) -> bool:
+        """Who waits for a peer may end before the peer itself has, so the order is not enough."""
+        node, _, role = end["log"].partition("/")
+        if not self._aftershocks or not node.isdigit():
+            return False
+        parts = self._storage.list(self._keys.log(int(node), role))[-2:]
+        tail = b"".join(self._storage.get(part.key) or b"" for part in parts)[-_TAIL_BYTES:]
+        return any(text in tail for text in self._aftershocks)
 
     def _heard(self, index: int) -> bool:
         return self._roll_call.heard_since(index, self._noticed or 0.0)

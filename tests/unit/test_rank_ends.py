@@ -33,7 +33,7 @@ class World:
     def __init__(self, storage: Storage, clock: Clock) -> None:
         self.storage, self.clock = storage, clock
         self.roll_call = RollCall(storage, KEYS, 3, limit_s=LIMIT_S)
-        self.ends = RankEnds(storage, KEYS, 3, self.roll_call)
+        self.ends = RankEnds(storage, KEYS, 3, self.roll_call, aftershocks=["peer is gone"])
         self._count = 0
 
     def beat(self, *indices: int) -> None:
@@ -48,9 +48,10 @@ class World:
         self.clock.now += seconds
         self.roll_call.look()
 
-    def end(self, index: int, code: int) -> None:
+    def end(self, index: int, code: int, said: str = "") -> None:
         """A node's ranks end."""
         time.sleep(0.002)
+        self.storage.put(f"{KEYS.log(index, f'rank-{index}')}000000.txt", said.encode())
         body: dict[str, Json] = {
             "code": code,
             "log": f"{index}/rank-{index}",
@@ -97,9 +98,22 @@ def test_the_first_to_fail_counts_and_not_those_who_miss_it(world: World) -> Non
     world.end(2, 9)
     world.end(0, 1)
     world.end(1, 1)
+    assert world.ends.look() is None  # their logs are on the way
+    world.passes(3)
     end = world.ends.look()
     assert end is not None
     assert (end["code"], end["log"], end["lost"]) == (9, "2/rank-2", [])
+
+
+def test_who_waits_for_a_peer_may_end_before_it_and_is_no_cause(world: World) -> None:
+    world.end(0, 1, "Error: the peer is gone")
+    world.end(1, 1, "Error: the peer is gone")
+    world.end(2, 9, "rank 2 gives up")
+    assert world.ends.look() is None
+    world.passes(3)
+    end = world.ends.look()
+    assert end is not None
+    assert (end["code"], end["log"]) == (9, "2/rank-2")
 
 
 def test_a_node_that_goes_on_is_not_waited_for_longer_than_its_peers_need(world: World) -> None:
