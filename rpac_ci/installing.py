@@ -95,8 +95,9 @@ class Uv:
         except (TimeoutError, processes.StoppedError, OSError) as exc:
             raise EnvironmentBuildError(f"{failure}: {exc}") from exc
         if done.code:
-            text = done.err.strip() or done.out.strip()
-            raise EnvironmentBuildError(f"{failure}:\n{text[-3000:]}")
+            # compilers complain on one, and those who called them on the other
+            texts = (done.out.strip()[-2000:], done.err.strip()[-1500:])
+            raise EnvironmentBuildError("\n".join([f"{failure}:", *filter(None, texts)]))
         return done.out
 
 
