@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import ROOT, WriteExperiment, git
 from tests.integration.conftest import NOTHING, Terminal, until
+from tests.standins.aftermath import rpac_with, said
+from tests.standins.faults import Faults
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +97,18 @@ def test_a_lost_worker_fails_the_run_where_the_experiment_says_so(
     answer = rpac("reproduce", "squares", "args.mode=kill")
     assert (answer.code, rpac.last()["outcome"]["reason"]) == (3, "worker lost"), answer.out
     assert rpac.left_over() == NOTHING
+
+
+@pytest.mark.parametrize("ahead_s", [600.0, -600.0])
+def test_a_node_whose_clock_is_ten_minutes_off(
+    rpac: Terminal, write_experiment: WriteExperiment, ahead_s: float
+) -> None:
+    """No two clocks are compared: heartbeats count by their changes, waits by own seconds."""
+    write_experiment("squares", squares(), FILES)
+    faults = Faults(nodes={1: Faults(clock_s=ahead_s)}, waits={"heartbeat": 20.0})
+    answer = rpac_with(rpac, "reproduce", "squares", faults=faults)
+    assert answer.returncode == 0, said(answer)
+    assert rpac.last()["circumstances"]["workers"]["lost"] == 0
 
 
 @pytest.mark.parametrize(

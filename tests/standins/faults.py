@@ -18,6 +18,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -121,6 +122,9 @@ class _Saboteur:
 
         self._watch_storage()
         self._wrap(member.Member, "start", lambda _, role: f"start {role.name}")
+        if ahead := self._faults.clock_s:
+            real = time.time
+            _replace(time, "time", lambda: real() + ahead)
 
     def _watch_storage(self) -> None:
         from rpac_ci.storage import Storage
