@@ -73,14 +73,14 @@ def _panel(name: str, curve: dict[str, list[int | float | None]], offset: int) -
         f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{x_high:g}</text>',
         f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">step</text>',
     ]
+    names = []
     for number, (label, column) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         points = [at(x, y) for x, y in zip(steps, column, strict=True) if None not in (x, y)]  # type: ignore[arg-type]
         parts += _line(points, colour)
-        parts.append(
-            f'<text x="{right - 4}" y="{TOP + 6 + 14 * number}" text-anchor="end" '
-            f'fill="{colour}">{escape(label[:24])}</text>'
-        )
+        names.append(f'<tspan fill="{colour}" dx="8">{escape(label[:24])}</tspan>')
+    # above the lines, where none of them can be in the way
+    parts.append(f'<text x="{right}" y="16" text-anchor="end">{"".join(names)}</text>')
     return "\n".join([*parts, "</g>"])
 
 

@@ -26,6 +26,8 @@ class Main(Member):
 
     _roll_call: RollCall | None = None  # since all nodes are there
     _rank_ends: RankEnds
+    _own_ranks_ended = False
+    _looked_for_ends = 0.0
     _phase_name = ""
     _lost: frozenset[int] = frozenset()
     _last_worker = 0.0
@@ -154,8 +156,13 @@ class Main(Member):
         end = self.command_end()
         if not self.engine.collective:
             return end
-        if end is not None:
+        if end is not None and not self._own_ranks_ended:
             self.storage.create_json(self.keys.ended(self.index), end)
+            self._own_ranks_ended = True
+        now = time.monotonic()
+        if now - self._looked_for_ends < STORE_POLL_S / 2:
+            return None
+        self._looked_for_ends = now
         return self._rank_ends.look()
 
     # --- what may go wrong meanwhile ------------------------------------------------------------
