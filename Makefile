@@ -18,13 +18,13 @@ demo: .venv/.installed  ## reproduce a real experiment on this machine and commi
 	$(BIN)/rpac reproduce eddy-census
 
 test: .venv/.dev  ## the whole suite; what needs the package index, a real cluster or Docker included
-	$(BIN)/python -m pytest -n $(N) -m "not nightly" --durations=25 $(TESTS) $(if $(T),-k "$(T)") $(if $(COVERAGE),$(COVER))
+	$(BIN)/python -m pytest -n $(N) --dist worksteal -m "not nightly" --durations=25 $(TESTS) $(if $(T),-k "$(T)") $(if $(COVERAGE),$(COVER))
 
 test-experiments: .venv/.dev  ## the experiments' own tests, each in the environment of its lock
 	$(BIN)/python -m tests.experiments
 
 test-fast: .venv/.dev  ## the part that takes less than two minutes
-	$(BIN)/python -m pytest -n $(N) -m "not slow and not nightly" $(TESTS) $(if $(T),-k "$(T)")
+	$(BIN)/python -m pytest -n $(N) --dist worksteal -m "not slow and not nightly" $(TESTS) $(if $(T),-k "$(T)")
 
 dev: .venv/.dev  ## make the development environment in .venv
 
@@ -46,7 +46,7 @@ bench: .venv/.dev  ## print ratios against the bare tools
 	$(BIN)/python -m tests.benchmarks
 
 nightly: .venv/.nightly  ## campaigns of faults and load; the decisions changed in small ways: does a test notice?
-	$(BIN)/python -m pytest -n $(N) -m nightly $(TESTS)
+	$(BIN)/python -m pytest -n $(N) --dist worksteal -m nightly $(TESTS)
 	$(BIN)/python -m tests.mutation
 
 plan: .venv/.installed  ## show what `rpac reproduce $(E)` would do
