@@ -499,7 +499,14 @@ def now_and_then(fault: Fault) -> list[Fault | None]:
     return [fault, None, None, fault, None, fault, fault, None, None, None]
 
 
-@pytest.mark.parametrize("at", ["", "after event claim submit", "after event done watch"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "",
+        pytest.param("after event claim submit", marks=pytest.mark.nightly),
+        pytest.param("after event done watch", marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize(
     "weather",
     [

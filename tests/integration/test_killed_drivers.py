@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -76,6 +76,11 @@ with open("{executions}", "a") as file:
 Experiment: TypeAlias = Callable[[], int]
 
 
+def nightly_before(moment: str) -> Any:
+    """The world before an operation is, but for a moment, the one after the operation before it."""
+    return pytest.param(moment, marks=pytest.mark.nightly) if moment[:6] == "before" else moment
+
+
 @pytest.fixture(autouse=True)
 def _no_driver_outlives_its_test() -> Iterator[None]:
     yield
@@ -113,7 +118,7 @@ def test_the_list_of_operations_is_complete(
     assert executions() == 1
 
 
-@pytest.mark.parametrize("moment", ["after event created", *MOMENTS])
+@pytest.mark.parametrize("moment", ["after event created", *map(nightly_before, MOMENTS)])
 def test_a_killed_driver_is_followed_by_another(
     rpac: Terminal, executions: Experiment, base: str, moment: str
 ) -> None:

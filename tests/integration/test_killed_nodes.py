@@ -79,7 +79,13 @@ def test_the_list_of_what_main_does_is_complete(
     assert journal.read_text().splitlines() == expected
 
 
-@pytest.mark.parametrize(("moment", "reason"), MOMENTS, ids=[moment for moment, _ in MOMENTS])
+@pytest.mark.parametrize(
+    ("moment", "reason"),
+    [  # the world before an operation is, but for a moment, the one after the operation before it
+        pytest.param(m, r, marks=[pytest.mark.nightly] if m.startswith("before") else [], id=m)
+        for m, r in MOMENTS
+    ],
+)
 def test_what_counts_is_whether_main_has_stored_a_result(
     rpac: Terminal, write_experiment: WriteExperiment, moment: str, reason: str
 ) -> None:
