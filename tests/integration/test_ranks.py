@@ -19,7 +19,8 @@ from tests.standins.aftermath import LIMIT_S, ended, said, the_promise_holds
 from tests.standins.faults import Faults, end_all, start
 from tests.standins.waiting import until
 
-pytestmark = pytest.mark.slow
+# the first of them builds the environment, Horovod included
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 ENGINES = ["torchrun", "horovod"]
 WAITS = {"stop": 2.0, "logs": 3.0, "heartbeat": 20.0}
