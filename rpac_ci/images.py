@@ -82,10 +82,10 @@ def find(ref: str) -> Image | None:
     Behind `@` may stand the digest in a registry or the id, which is all that an image has before
     it is pushed.
     """
-    from docker.errors import ImageNotFound
-
     name, _, digest = ref.partition("@")
     with _docker() as client:
+        from docker.errors import ImageNotFound
+
         for candidate in (ref, digest):
             try:
                 found = client.images.get(candidate) if candidate else None
@@ -316,9 +316,9 @@ def _without_code(image_id: str) -> str:
 @cache
 def _facts(image_id: str) -> dict[str, Any]:
     """`python` and `packages` of an image, by its own interpreter and without a network."""
-    from docker.errors import ContainerError
-
     with _docker() as client:
+        from docker.errors import ContainerError
+
         try:
             out = client.containers.run(
                 image_id, entrypoint=[_PYTHON, "-I", "-c", PROBE], network_mode="none",
