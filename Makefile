@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TESTS ?= tests
 T ?=
+P ?=
 N ?= 3
 E ?= eddy-census
 COVERAGE ?=
@@ -43,7 +44,7 @@ schemas: .venv/.dev  ## write the JSON Schemas from the models
 	$(BIN)/python -m rpac_ci.schemas
 
 bench: .venv/.dev  ## print ratios against the bare tools
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(P)
 
 nightly: .venv/.nightly  ## campaigns of faults and load; the decisions changed in small ways: does a test notice?
 	$(BIN)/python -m pytest -n $(N) --dist worksteal -m nightly $(TESTS)

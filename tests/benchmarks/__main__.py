@@ -1,5 +1,6 @@
 """
-`make bench`: ratios against the bare tools, measured side by side in one run.
+`make bench`: ratios against the bare tools, measured side by side in one run;
+`make bench P="engines containers"` measures these parts alone.
 
 Each line is the median of a few repetitions with the smallest and largest in brackets. Nothing is
 asserted: a table is for reading.
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 RPAC = [sys.executable, "-m", "rpac_ci"]
@@ -66,56 +67,69 @@ def machine() -> str:
     )
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
+    """Measure the parts of these names, in the table's order; all of them where none is given."""
+    # which need the functions above
+    from tests.benchmarks import bot, commands, containers, contents, dask, engines, history, policy
+
+    parts: dict[str, Callable[[Path], None]] = {
+        "overhead": overhead,
+        "staging": staging,
+        "dask": dask.main,
+        "engines": engines.main,
+        "containers": containers.main,
+        "history": lambda _: history.main(),
+        "contents": lambda _: contents.main(),
+        "commands": lambda _: commands.main(),
+        "policy": lambda _: policy.main(),
+        "bot": lambda _: bot.main(),
+    }
+    if unknown := sorted(set(names) - set(parts)):
+        sys.exit(f"no such part: {', '.join(unknown)}; there are: {', '.join(parts)}")
     print(machine())
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: bytecode is there
     print(f"{'':<44} {'rpac':<28} {'bare':<28} {'ratio':>6} {'more':>9}")
-    start = timed(lambda: run(*RPAC, "--help"))
-    show("rpac --help, python -c pass", start, timed(lambda: run(sys.executable, "-c", "pass")))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        os.environ["RPAC_CACHE"] = str(folder / "cache")
+        # environments take minutes to make, and are not what is measured
+        os.environ["RPAC_CACHE"] = os.environ.get("RPAC_TEST_CACHE") or str(folder / "cache")
         repository = folder / "repository"
-        experiment = repository / "experiments" / "trivial"
-        experiment.mkdir(parents=True)
-        (experiment / "experiment.yaml").write_text(YAML)
-        (experiment / "main.py").write_text(MAIN)
+        repository.mkdir()
         run("git", "init", "--quiet", cwd=repository)
-        run("git", "add", ".", cwd=repository)
-        identity = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
-        run("git", *identity, "commit", "--quiet", "--message", "add", cwd=repository)
-        show(
-            "trivial experiment, start to commit",
-            timed(lambda: run(*RPAC, "reproduce", "trivial", "--quiet", cwd=repository)),
-            timed(lambda: run(sys.executable, "main.py", name, cwd=experiment)),
-        )
-        stage(folder)
-        # which need the functions above
-        from tests.benchmarks import (
-            bot,
-            commands,
-            containers,
-            contents,
-            dask,
-            engines,
-            history,
-            policy,
-        )
-
-        dask.main(repository)
-        engines.main(repository)
-        containers.main(repository)
-    history.main()
-    contents.main()
-    commands.main()
-    policy.main()
-    bot.main()
+        for part, measure in parts.items():
+            if part in names or not names:
+                measure(repository)
 
 
-def stage(folder: Path) -> None:
+def overhead(repository: Path) -> None:
+    """What rpac needs itself: its help, and a run of an experiment that does nothing."""
+    start = timed(lambda: run(*RPAC, "--help"))
+    show("rpac --help, python -c pass", start, timed(lambda: run(sys.executable, "-c", "pass")))
+    experiment = commit(repository, "trivial", {"experiment.yaml": YAML, "main.py": MAIN})
+    show(
+        "trivial experiment, start to commit",
+        timed(lambda: run(*RPAC, "reproduce", "trivial", "--quiet", cwd=repository)),
+        timed(lambda: run(sys.executable, "main.py", str(repository.parent), cwd=experiment)),
+    )
+
+
+def commit(repository: Path, name: str, files: Mapping[str, str | bytes]) -> Path:
+    """The folder of an experiment of these files, committed."""
+    folder = repository / "experiments" / name
+    folder.mkdir(parents=True)
+    for path, content in files.items():
+        (folder / path).write_bytes(content.encode() if isinstance(content, str) else content)
+    run("git", "add", ".", cwd=repository)
+    identity = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
+    run("git", *identity, "commit", "--quiet", "--message", f"add {name}", cwd=repository)
+    return folder
+
+
+def staging(repository: Path) -> None:
     """Hashing and keeping a file, against sha256sum; then again, which reads nothing."""
     from rpac_ci.sources import ContentCache, fetch
 
+    folder = repository.parent
     data = folder / "data.bin"
     with data.open("wb") as file:
         for _ in range(1024):
@@ -133,4 +147,4 @@ def stage(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.benchmarks.__main__ import RPAC, run, show
+from tests.benchmarks.__main__ import RPAC, commit, show
 
 YAML = """\
 id: nothing
@@ -30,15 +30,13 @@ def main(repository: Path, times: int = 5) -> None:
         return
     for image in images:
         print(f"image {image['name']:<38} {image['size'] / 2**20:7.0f} MiB")
-    folder = repository / "experiments" / "nothing"
-    folder.mkdir(parents=True)
-    lock = ROOT / "images" / "dask" / "requirements.lock"
-    (folder / "experiment.yaml").write_text(YAML)
-    (folder / "main.py").write_text(MAIN)
-    (folder / "requirements.lock").write_bytes(lock.read_bytes())
-    run("git", "add", ".", cwd=repository)
-    identity = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
-    run("git", *identity, "commit", "--quiet", "--message", "add nothing", cwd=repository)
+    lock = (ROOT / "images" / "dask" / "requirements.lock").read_bytes()
+    files: dict[str, str | bytes] = {
+        "experiment.yaml": YAML,
+        "main.py": MAIN,
+        "requirements.lock": lock,
+    }
+    commit(repository, "nothing", files)
     docker, process = ([_start(repository, r) for _ in range(times + 1)] for r in RUNTIMES)
     show("2 containers, submit to joined; 2 processes", docker[1:], process[1:])
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from rpac_ci import environments
-from tests.benchmarks.__main__ import RPAC, run, show
+from tests.benchmarks.__main__ import RPAC, commit, run, show
 
 ROOT = Path(__file__).parents[2]
 # the same script on both: the cluster is there before the clock starts
@@ -50,14 +50,12 @@ outputs: [metrics.json, seconds.txt]
 def main(repository: Path, times: int = 3) -> None:
     """Print the ratio of the command's own time, and what rpac adds from start to commit."""
     lock = (ROOT / "experiments" / "eddy-census" / "requirements.lock").read_bytes()
-    folder = repository / "experiments" / "job"
-    folder.mkdir(parents=True)
-    (folder / "experiment.yaml").write_text(YAML)
-    (folder / "job.py").write_text(JOB)
-    (folder / "requirements.lock").write_bytes(lock)
-    run("git", "add", ".", cwd=repository)
-    identity = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
-    run("git", *identity, "commit", "--quiet", "--message", "add", cwd=repository)
+    files: dict[str, str | bytes] = {
+        "experiment.yaml": YAML,
+        "job.py": JOB,
+        "requirements.lock": lock,
+    }
+    folder = commit(repository, "job", files)
     python = environments.ensure(
         lock, python=None, cache=Path(os.environ["RPAC_CACHE"])
     ).interpreter

@@ -23,7 +23,7 @@ from typing import Any
 
 from rpac_ci import engines, environments
 from rpac_ci.jobs import EngineName
-from tests.benchmarks.__main__ import RPAC, run, show
+from tests.benchmarks.__main__ import RPAC, commit, run, show
 
 ROOT = Path(__file__).parents[2]
 LOCKS = {"dask": "eddy-census", "spark": "causality", "torchrun": "eddy-classification",
@@ -92,25 +92,16 @@ def main(repository: Path, times: int = 5) -> None:
     """Print, for each engine, both ratios."""
     for name in LOCKS:
         python = _experiment(repository, name)
-        ours = [_under_rpac(repository, name) for _ in range(times)]
-        bare = [_by_hand(name, python) for _ in range(times)]
-        show(f"{name}: start to first task, 2 nodes", *([f for f, _ in x] for x in (ours, bare)))
-        show("  the work of its command", *([s for _, s in x] for x in (ours, bare)))
+        pairs = [(_under_rpac(repository, name), _by_hand(name, python)) for _ in range(times)]
+        for number, what in enumerate((f"{name}: start to first task, 2 nodes", "  its work")):
+            show(what, *([pair[side][number] for pair in pairs] for side in (0, 1)))
 
 
 def _experiment(repository: Path, name: str) -> str:
     """The experiment of an engine, committed; the interpreter of its environment."""
-    folder = repository / "experiments" / name
-    folder.mkdir(parents=True)
     lock = (ROOT / "experiments" / LOCKS[name] / "requirements.lock").read_bytes()
-    (folder / "experiment.yaml").write_text(
-        YAML.replace("NAME", name).replace("ROUNDS", str(ROUNDS))
-    )
-    (folder / "job.py").write_text(JOB)
-    (folder / "requirements.lock").write_bytes(lock)
-    run("git", "add", ".", cwd=repository)
-    identity = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
-    run("git", *identity, "commit", "--quiet", "--message", f"add {name}", cwd=repository)
+    text = YAML.replace("NAME", name).replace("ROUNDS", str(ROUNDS))
+    commit(repository, name, {"experiment.yaml": text, "job.py": JOB, "requirements.lock": lock})
     info = environments.ensure(
         lock, python=None, cache=Path(os.environ["RPAC_CACHE"]),
         from_source=engines.load(name).from_source, horovod=name == EngineName.HOROVOD,

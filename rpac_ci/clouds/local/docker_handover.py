@@ -15,7 +15,6 @@ from urllib.request import url2pathname
 from rpac_ci.clouds.local import containers
 from rpac_ci.clouds.local.containers import Node, Site
 from rpac_ci.clouds.local.folders import RunFolders
-from rpac_ci.clouds.local.nodes import thread_limits
 from rpac_ci.errors import ProvisioningError
 from rpac_ci.jobs import JobSpec, Keys
 from rpac_ci.sources import ContentCache
@@ -83,7 +82,7 @@ def node_of(spec: JobSpec, index: int, folders: RunFolders, contract: dict[str, 
         cpus=min(spec.cpus, os.cpu_count() or spec.cpus),  # Docker refuses more than there are
         memory_mib=spec.memory_mib,
         gpus=promise.gpus_of(spec, index) if promise else (),
-        environment={**thread_limits(spec), **variables},
+        environment=variables,
     )
 
 

@@ -1,5 +1,5 @@
 """
-What the two runtimes of the local cloud have in common: one interface, and a node's variables.
+What the two runtimes of the local cloud have in common: one interface.
 
 A runtime looks after the nodes alone; `driver.LocalCloud` promises memory, keeps the runs' folders
 and proves a release.
@@ -11,11 +11,6 @@ from typing import Any, Protocol
 
 from rpac_ci.clouds.interface import Leftover, Observation
 from rpac_ci.jobs import JobSpec
-
-_THREAD_LIMITS = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS",
-)  # fmt: skip
 
 
 class Nodes(Protocol):
@@ -66,8 +61,3 @@ class Nodes(Protocol):
     def discard(self, leftover: Leftover) -> None:
         """See `Cloud.discard`."""
         ...
-
-
-def thread_limits(spec: JobSpec) -> dict[str, str]:
-    """As many threads as a node has cpus, in the words of each library that counts for itself."""
-    return dict.fromkeys(_THREAD_LIMITS, str(spec.cpus))

@@ -22,7 +22,6 @@ import psutil
 from rpac_ci import processes
 from rpac_ci.clouds.interface import Leftover, Observation
 from rpac_ci.clouds.local.folders import RunFolders
-from rpac_ci.clouds.local.nodes import thread_limits
 from rpac_ci.jobs import JobSpec, JobState
 
 # what a node inherits: enough to find programs and trust certificates, no credentials
@@ -130,7 +129,6 @@ class ProcessNodes:
         folder = self._folders.node(spec, index)
         promise = self._folders.promise(folder.parent.name)
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        environment |= thread_limits(spec)
         environment |= contract
         environment |= {
             "RPAC_NODE_INDEX": str(index),
