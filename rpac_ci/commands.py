@@ -2,7 +2,7 @@
 Words of a command, the same in a comment and in a terminal: `<verb> <arguments>`.
 
 `parse_words` makes one typed command of them; `Overrides` holds the `key=value` words, checked for
-form. Whether they fit the experiment is decided where the experiment is known (`pipeline.change`).
+form. Whether they fit an experiment is decided where that is known (`overriding.change`).
 """
 
 from __future__ import annotations

@@ -1,24 +1,19 @@
 """
-Container images: found, required, built for an engine, derived for an experiment's lock.
+Container images: found, required, derived for an experiment's lock; `image_builds` makes them.
 
 Prerequisites: a Docker engine that answers (`DOCKER_HOST`, else its usual socket) and the extra
 `containers`. With `rpac/dask:0.1.0` as the image of engine `dask`, the lock of an experiment
 becomes `rpac/environment:<hash>`, which holds that lock's packages and nothing else.
-
-`RPAC_IMAGE_BUILD_NETWORK=host` builds in the network of this machine, where its package index is
-reachable from there alone; what pip is to know belongs into the base image's `/etc/pip.conf`.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import queue
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +32,7 @@ Report = Callable[[str], None]
 
 TIMEOUT_S = 7200  # of one silent step of a build: Horovod compiles for minutes
 _PYTHON = "/opt/environment/bin/python"
-_WITHOUT_CODE = "rpac.environment"  # label: the image without rpac's code that this one extends
+WITHOUT_CODE = "rpac.environment"  # label: the image without rpac's code that this one extends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +78,7 @@ def find(ref: str) -> Image | None:
     it is pushed.
     """
     name, _, digest = ref.partition("@")
-    with _docker() as client:
+    with docker_engine() as client:
         from docker.errors import ImageNotFound
 
         for candidate in (ref, digest):
@@ -183,7 +178,9 @@ def ensure_environment(
             indexes=indexes,
         )  # fmt: skip
         labels = {"rpac.protocol": str(PROTOCOL), "rpac.engine": engine}
-        _build(context, "Dockerfile", tag, report, stop, labels=labels)
+        from rpac_ci import image_builds  # which needs this module
+
+        image_builds.run(context, "Dockerfile", tag, report, stop, labels=labels)
         image = require(tag)
     facts = _checked(base.name, _facts(image.id), python)
     hashed = b"--hash" in lock
@@ -200,123 +197,17 @@ def _checked(name: str, facts: dict[str, Any], python: str | None) -> dict[str, 
     return facts
 
 
-def build(
-    names: list[str], *, arguments: Mapping[str, str] | None = None, network: str | None = None,
-    variant: str = image_contexts.CPU, report: Report | None = None,
-) -> list[Image]:  # fmt: skip
-    """
-    Build images, and the base first where it is named or not there yet.
-
-    Args:
-        names: of `image_contexts.names()`; none means all of them.
-        arguments: build arguments such as `BASE`.
-        network: Docker network of the build's steps; None means `RPAC_IMAGE_BUILD_NETWORK`.
-        variant: `cpu`, or `cuda` where there is a lock for it.
-        report: hears each step.
-
-    Raises:
-        ProvisioningError: no such image or variant, no Docker engine, or a step failed.
-    """
-    known = image_contexts.names()
-    if unknown := set(names) - set(known):
-        raise ProvisioningError(
-            f"there is no image {', '.join(sorted(unknown))}", hint=f"there are {', '.join(known)}"
-        )
-    wanted = [name for name in known if name in (names or known)]
-    if image_contexts.BASE not in wanted and not find(reference(image_contexts.BASE)):
-        wanted.insert(0, image_contexts.BASE)
-    context = image_contexts.engine_context()
-    return [
-        _build_one(name, context, dict(arguments or {}), network, variant, report)
-        for name in wanted
-    ]
-
-
-def _build_one(
-    name: str, context: bytes, arguments: dict[str, str], network: str | None, variant: str,
-    report: Report | None,
-) -> Image:  # fmt: skip
-    tag, file = reference(name, variant), f"images/{name}/Dockerfile"
-    labels: dict[str, str] = {}
-    if name != image_contexts.BASE:
-        base = reference(image_contexts.BASE)
-        arguments |= {"RPAC_BASE": base, **image_contexts.variant_arguments(name, variant)}
-        # the part before rpac's own code has a name, so that a change of code rebuilds little
-        part = f"{tag}-environment"
-        _build(context, file, part, report, None, arguments, network, target="environment")
-        labels[_WITHOUT_CODE] = require(part).id
-        arguments |= {"VERSION": __version__, "PROTOCOL": str(PROTOCOL)}
-    _build(context, file, tag, report, None, arguments, network, labels=labels)
-    return require(tag)
-
-
-def _build(
-    context: bytes, file: str, tag: str, report: Report | None, stop: threading.Event | None,
-    arguments: Mapping[str, str] | None = None, network: str | None = None,
-    labels: Mapping[str, str] | None = None, target: str | None = None,
-) -> None:  # fmt: skip
-    if report:
-        report(f"building {tag}")
-    with _docker() as client:
-        answers = client.api.build(
-            fileobj=io.BytesIO(context), custom_context=True, dockerfile=file, tag=tag, rm=True,
-            forcerm=True, decode=True, buildargs=dict(arguments or {}), labels=dict(labels or {}),
-            network_mode=network or os.environ.get("RPAC_IMAGE_BUILD_NETWORK"), target=target,
-        )  # fmt: skip
-        said: list[str] = []
-        for answer in _until(answers, stop, client):
-            if "error" in answer:
-                text = "".join(said)[-1500:].strip()
-                raise EnvironmentBuildError(
-                    f"image {tag} cannot be built: {answer['error']}\n{text}"
-                )
-            said.append(answer.get("stream", ""))
-            if report and said[-1].startswith("Step "):
-                report(f"{tag}: {said[-1].strip()[:200]}")
-
-
-def _until(
-    answers: Iterator[dict[str, Any]], stop: threading.Event | None, client: DockerClient
-) -> Iterator[dict[str, Any]]:
-    """What the Docker engine says, until `stop`: it gives a build up when nobody listens."""
-    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    end = object()
-
-    def listen() -> None:
-        try:
-            for answer in answers:
-                said.put(answer)
-            said.put(end)
-        except Exception as exc:  # noqa: BLE001 - raised again where somebody waits
-            said.put(exc)
-
-    threading.Thread(target=listen, daemon=True, name="image build").start()
-    while True:
-        try:
-            answer = said.get(timeout=0.2)
-        except queue.Empty:
-            if stop and stop.is_set():
-                client.close()
-                raise EnvironmentBuildError("the image was given up") from None
-            continue
-        if answer is end:
-            return
-        if isinstance(answer, Exception):
-            raise answer
-        yield answer
-
-
 def _without_code(image_id: str) -> str:
-    with _docker() as client:
+    with docker_engine() as client:
         labels = client.images.get(image_id).labels
-    part = labels.get(_WITHOUT_CODE)
+    part = labels.get(WITHOUT_CODE)
     return part if part and find(part) else image_id
 
 
 @cache
 def _facts(image_id: str) -> dict[str, Any]:
     """`python` and `packages` of an image, by its own interpreter and without a network."""
-    with _docker() as client:
+    with docker_engine() as client:
         from docker.errors import ContainerError
 
         try:
@@ -347,7 +238,7 @@ def _image(ref: str, found: DockerImage) -> Image:
 
 
 @contextmanager
-def _docker() -> Iterator[DockerClient]:
+def docker_engine() -> Iterator[DockerClient]:
     """The Docker engine; its errors become ours."""
     try:
         import docker

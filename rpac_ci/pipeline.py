@@ -1,8 +1,9 @@
 """
 Pipeline: an experiment resolved, with every input pinned. Pure: no files, no network, no clock.
 
-`define` fills an experiment's definition with what was looked up, `change` puts overrides on top of
-a definition (an experiment's, or a past pipeline's), `compile_pipeline` renders it for a cloud.
+`define` fills an experiment's definition with what was looked up, `overriding.change` puts
+overrides on top of one (an experiment's, or a past pipeline's), `compile_pipeline` renders it for
+a cloud.
 
 Two identities. The *pipeline digest* is the SHA-256 of the canonical bytes: all that was asked. The
 *science digest* covers only what may change the result; equal science digests make a
@@ -11,22 +12,18 @@ reproduction, other ones a variant.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from rpac_ci.canonical import Digest, Json, canonical_json, canonical_yaml, digest
 from rpac_ci.commands import Overrides
-from rpac_ci.errors import CommandError, PipelineError
+from rpac_ci.errors import PipelineError
 from rpac_ci.experiment_model import (
-    MAX_INTEGER,
     Arg,
     ArgRole,
     Data,
@@ -42,13 +39,8 @@ from rpac_ci.experiment_model import (
     Model,
     Resources,
     Rule,
-    Scalar,
 )
-from rpac_ci.jobs import EngineName
-from rpac_ci.locators import parse_locator
 from rpac_ci.source_trees import SourceTree
-
-_FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 
 class Level(StrEnum):
@@ -184,9 +176,9 @@ def define(experiment: Experiment, source: SourceTree) -> Definition:
         ),
         command=experiment.command,
         engine=experiment.engine,
-        environment=_environment_ref(wanted, lock),
+        environment=environment_ref(wanted, lock),
         args=experiment.args,
-        data={name: _data_ref(data) for name, data in experiment.data.items()},
+        data={name: data_ref(data) for name, data in experiment.data.items()},
         seed=experiment.seed,
         resources=experiment.resources,
         outputs=experiment.outputs,
@@ -195,7 +187,8 @@ def define(experiment: Experiment, source: SourceTree) -> Definition:
     )
 
 
-def _environment_ref(wanted: Environment, lock: bytes | None) -> EnvironmentRef:
+def environment_ref(wanted: Environment, lock: bytes | None) -> EnvironmentRef:
+    """What is declared, with the hash of the lock's bytes."""
     if wanted.image:
         return EnvironmentRef(kind=EnvironmentKind.IMAGE, image=wanted.image)
     return EnvironmentRef(
@@ -207,7 +200,8 @@ def _environment_ref(wanted: Environment, lock: bytes | None) -> EnvironmentRef:
     )
 
 
-def _data_ref(data: Data) -> DataRef:
+def data_ref(data: Data) -> DataRef:
+    """An input as it is declared, and how strongly its bytes are known by that."""
     level = Level.PUBLISHER if data.checksum else Level.LOCATOR
     level = Level.CONTENT if data.sha256 else level
     fields = {name: getattr(data, name) for name in Data.model_fields}
@@ -223,116 +217,12 @@ def pin(definition: Definition, observed: Mapping[str, str]) -> Definition:
     return definition.model_copy(update={"data": data})
 
 
-def change(definition: Definition, overrides: Overrides) -> Definition:
-    """
-    Put overrides on top of a definition.
-
-    Raises:
-        CommandError: unknown names or values of the wrong type, all of them at once.
-    """
-    problems: list[str] = []
-    update: dict[str, object] = {}
-    counts = {"nodes": overrides.nodes, "cpus": overrides.cpus, "memory": overrides.memory,
-              "gpus": overrides.gpus}  # fmt: skip
-    limits = {"time": overrides.time, "cost": overrides.cost}
-    try:
-        update["resources"] = _with(definition.resources, counts)
-        update["limits"] = _with(definition.limits, limits)
-    except ValidationError as exc:
-        problems += [f"{e['loc'][-1]}: got {e['input']!r}, {e['msg']}" for e in exc.errors()]
-    if overrides.seed is not None:
-        if definition.seed is None:
-            problems.append("seed: this experiment declares no seed")
-        update["seed"] = overrides.seed
-    if overrides.engine is not None:
-        update["engine"] = _change_engine(definition.engine, overrides.engine)
-    if overrides.image is not None:
-        update["environment"] = _environment_ref(Environment(image=overrides.image), None)
-    update["args"] = _change_args(definition, overrides.args, problems)
-    update["data"] = _change_data(definition, overrides.data, problems)
-    if problems:
-        raise CommandError("\n".join(problems))
-    return definition.model_copy(update=update)
-
-
-def _with(model: Model, values: Mapping[str, object]) -> Model:
-    given = {name: value for name, value in values.items() if value is not None}
-    return type(model).model_validate({**model.model_dump(), **given})
-
-
-def _change_engine(engine: Engine, name: str) -> Engine:
-    """Another engine under the same switches; ranks mean nothing to one that has none."""
-    wanted = EngineName(name)
-    ranks = engine.ranks if wanted.collective else None
-    return engine.model_copy(update={"name": wanted, "ranks": ranks})
-
-
 def total_ranks(definition: Definition) -> int | None:
     """Ranks on all nodes, which decide how data is split; None for engines that have none."""
     if not definition.engine.name.collective:
         return None
     need = definition.resources
     return definition.engine.ranks or need.nodes * max(1, need.gpus)
-
-
-def _change_args(
-    definition: Definition, wanted: Mapping[str, str], problems: list[str]
-) -> dict[str, Arg]:
-    args = dict(definition.args)
-    for name, text in wanted.items():
-        if name not in args:
-            problems.append(_unknown("args", name, list(args)))
-            continue
-        try:
-            value = _typed(text, args[name].value)
-        except ValueError as exc:
-            problems.append(f"args.{name}: {exc}")
-            continue
-        args[name] = args[name].model_copy(update={"value": value})
-    return args
-
-
-def _change_data(
-    definition: Definition, wanted: Mapping[str, str], problems: list[str]
-) -> dict[str, DataRef]:
-    data = dict(definition.data)
-    for name, uri in wanted.items():
-        if name not in data:
-            problems.append(_unknown("data", name, list(data)))
-            continue
-        try:
-            parse_locator(uri)
-        except CommandError as exc:
-            problems.append(f"data.{name}: {exc.message}, expected {exc.hint}")
-            continue
-        data[name] = _data_ref(Data(uri=uri))
-    return data
-
-
-def _unknown(family: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    right = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
-    return f"{family}.{name}: there is no such name, {right}"
-
-
-def _typed(text: str, like: Scalar) -> Scalar:
-    """Text of a command as the type that the experiment's own value has."""
-    if isinstance(like, bool):
-        if text not in ("true", "false"):
-            raise ValueError(f"got {text!r}, expected true or false")
-        return text == "true"
-    if isinstance(like, int):
-        if not re.fullmatch(r"[-+]?[0-9]{1,19}", text) or abs(int(text)) > MAX_INTEGER:
-            raise ValueError(f"got {text!r}, expected a whole number such as {like}")
-        return int(text)
-    if isinstance(like, float):
-        number = float(text) if len(text) <= 40 and _FLOAT.fullmatch(text) else float("nan")
-        if not isfinite(number):
-            raise ValueError(f"got {text!r}, expected a number such as {like}")
-        return number
-    if text.startswith("-"):
-        raise ValueError(f"got {text!r}, a text that a program could take for an option")
-    return text
 
 
 def compile_pipeline(
@@ -351,6 +241,7 @@ def compile_pipeline(
         PipelineError: the cloud or engine cannot serve it; said before anything is started.
     """
     from rpac_ci import clouds, engines
+    from rpac_ci.overriding import change
 
     overrides = overrides or Overrides()
     before = definition.target if isinstance(definition, Pipeline) else Target()

@@ -8,47 +8,37 @@ raises is an `RpacError`; one that a later try may mend is `transient`.
 from __future__ import annotations
 
 import hashlib
-import io
-import posixpath
 import re
-import tarfile
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any
 
-from rpac_ci import clouds, engines, environments
-from rpac_ci.errors import CloudError, SourceError, StorageError
+from rpac_ci import clouds, engines
+from rpac_ci.errors import CloudError, StorageError
 from rpac_ci.jobs import (
     METRICS_FILE,
     PROTOCOL,
     DataItem,
-    EngineName,
     JobSpec,
     JobState,
     Keys,
     Reason,
     RunId,
     Waits,
-    content_key,
 )
-from rpac_ci.locators import FileLocator, file_name, parse_locator
+from rpac_ci.locators import file_name, parse_locator
 from rpac_ci.metrics import parse_metrics
-from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline, total_ranks
-from rpac_ci.quantities import count, format_bytes
+from rpac_ci.pipeline import Pipeline, total_ranks
+from rpac_ci.quantities import count
 from rpac_ci.records import Reference
 from rpac_ci.run import RunState, Step
-from rpac_ci.sources import Content, ContentCache, fetch
+from rpac_ci.sources import ContentCache
+from rpac_ci.staging import DOCKER, Staging, Tell
 from rpac_ci.training import MAX_BYTES as TRAINING_BYTES
 from rpac_ci.training import TRAINING_FILE, parse_training
 from rpac_ci.workspace import Workspace
 
 TAIL_LINES, TAIL_BYTES = 40, 4096
-DOCKER = "docker"
 _LOG = re.compile(r"([0-9]{1,5})/([a-z]+(?:-[0-9]+)?)")
-Tell: TypeAlias = Callable[[str, str], None]  # "note" or "moving", and a line
 
 
 class Steps:
@@ -74,12 +64,13 @@ class Steps:
         self._run = RunId(run)
         self._engine = engines.load(pipeline.engine.name.value)
         self._cloud = clouds.load(pipeline.target.cloud, workspace)
+        self._staging = Staging(workspace, pipeline, state.created, tell)
 
     def take(self, step: Step) -> dict[str, Any]:
         """Take one step; its result goes into the event log."""
         match step:
             case Step.STAGE:
-                return self._stage()
+                return self._staging.all()
             case Step.PROVISION:
                 provisioned = self._cloud.provision(self.spec())
                 return {"facts": provisioned.facts, "remarks": list(provisioned.remarks)}
@@ -91,146 +82,6 @@ class Steps:
                 return self._release()
             case Step.WATCH:
                 raise AssertionError("watching is not claimed: call watch()")
-
-    # --- stage ----------------------------------------------------------------------------------
-
-    def _stage(self) -> dict[str, Any]:
-        """Environment and data side by side; the code is in the store since the run was made."""
-        stop = threading.Event()
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            try:
-                software = pool.submit(self._software, stop)
-                data = {n: pool.submit(self._fetch, n, stop) for n in self._pipeline.data}
-                contents = {name: future.result() for name, future in data.items()}
-                environment = software.result()
-            except BaseException:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return {
-            "environment": environment,
-            "data": {n: {"sha256": c.sha256, "size": c.size} for n, c in contents.items()},
-        }
-
-    def _software(self, stop: threading.Event) -> dict[str, Any] | None:
-        """The command's software made ready, and what of it goes into the record."""
-        if self._pipeline.target.runtime == DOCKER:
-            return self._image(stop)
-        info = self._environment(stop)
-        if info is None:
-            return None
-        return {"python": info.python, "packages": info.packages, "hashed": info.hashed}
-
-    def _environment(
-        self, stop: threading.Event | None = None
-    ) -> environments.EnvironmentInfo | None:
-        """The virtual environment of the lock."""
-        wanted = self._pipeline.environment
-        if wanted.kind is not EnvironmentKind.VENV:
-            return None
-        self._tell("moving", "environment from the lock")
-        lock = self._source_file(wanted.lock or "")
-        return environments.ensure(
-            lock,
-            python=wanted.python,
-            cache=self._workspace.cache,
-            stop=stop,
-            from_source=engines.published_as_source(lock),
-            indexes=tuple(wanted.indexes),
-            horovod=self._pipeline.engine.name is EngineName.HOROVOD,
-            report=lambda text: self._tell("moving", text),
-        )
-
-    def _image(self, stop: threading.Event) -> dict[str, Any]:
-        """The image of the nodes' containers."""
-        from rpac_ci import images
-
-        wanted = self._pipeline.environment
-        self._tell("moving", "container image")
-        if wanted.image:
-            made = images.declared(wanted.image)
-        else:
-            made = images.ensure_environment(
-                self._pipeline.engine.name.value,
-                self._source_file(wanted.lock) if wanted.lock else None,
-                python=wanted.python,
-                report=lambda text: self._tell("moving", text),
-                stop=stop,
-                indexes=tuple(wanted.indexes),
-            )
-        return {
-            "python": made.python,
-            "packages": made.packages,
-            "hashed": made.hashed,
-            "image": made.id,
-            "images": {"nodes": made.id, "engine": made.engine_image_id},
-        }
-
-    def _fetch(self, name: str, stop: threading.Event) -> Content:
-        ref = self._pipeline.data[name]
-        shown = 0.0
-
-        def report(done: int, total: int | None) -> None:
-            nonlocal shown
-            if time.monotonic() - shown > 0.5:
-                shown = time.monotonic()
-                of = f" of {format_bytes(total)}" if total else ""
-                self._tell("moving", f"data {name}: {format_bytes(done)}{of}")
-
-        self._tell("moving", f"data {name}")
-        cache = ContentCache(self._workspace.cache)
-        content = self._past_content(ref, cache)
-        if content is None:
-            folder = self._workspace.root / self._state.created["folder"]
-            content = fetch(
-                ref.uri,
-                folder=folder,
-                cache=cache,
-                sha256=ref.sha256,
-                archive_sha256=ref.archive_sha256,
-                report=report,
-                stop=stop,
-            )
-        if ref.checksum:
-            _check_published(content, ref)
-        self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
-        return content
-
-    def _past_content(self, ref: DataRef, cache: ContentCache) -> Content | None:
-        """
-        What a past run read from beside its code: kept with that code, or in the cache by hash.
-
-        The file that lies there now may be another one.
-        """
-        locator = parse_locator(ref.uri)
-        if not self._pipeline.lineage.reproduces or not isinstance(locator, FileLocator):
-            return None
-        if ref.sha256 and (known := cache.find(ref.sha256)):
-            return known
-        kept = self._source_member(locator.path)
-        if kept is None or hashlib.sha256(kept).hexdigest() != ref.sha256:
-            return None
-        return cache.add([kept], expected=ref.sha256, what=ref.uri)
-
-    def _source_file(self, path: str) -> bytes:
-        content = self._source_member(path)
-        if content is None:
-            raise CloudError(f"the run's source has no {path}")
-        return content
-
-    def _source_member(self, path: str) -> bytes | None:
-        archive = self._storage.get(self._source_key())
-        if archive is None:
-            raise CloudError("the run's source archive is not in the store")
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            try:
-                member = tar.extractfile(posixpath.normpath(path))
-            except KeyError:
-                return None
-            return member.read() if member else None
-
-    def _source_key(self) -> str:
-        return content_key(self._state.created["source_archive"])
 
     # --- submit and watch -----------------------------------------------------------------------
 
@@ -256,7 +107,7 @@ class Steps:
                 for name, ref in pipeline.data.items()
                 if name in data
             ],
-            source=self._source_key(),
+            source=self._staging.source_key,
             outputs=pipeline.outputs,
             seed=pipeline.seed,
             nodes=pipeline.resources.nodes,
@@ -286,7 +137,7 @@ class Steps:
             "RPAC_PROTOCOL": str(PROTOCOL),
             "RPAC_CACHE": str(self._workspace.cache),
         }
-        if spec.runtime != DOCKER and (info := self._environment()):
+        if spec.runtime != DOCKER and (info := self._staging.environment()):
             contract["RPAC_ENVIRONMENT"] = str(info.path)
         return self._cloud.submit(spec, contract)
 
@@ -421,18 +272,6 @@ class Steps:
         released = self._cloud.release(self.spec())
         self._storage.delete(self._keys.secret)
         return released
-
-
-def _check_published(content: Content, ref: DataRef) -> None:
-    """
-    Raises:
-        SourceError: the content has not the checksum that its publisher gives.
-    """
-    algorithm, _, expected = (ref.checksum or "").partition(":")
-    with content.path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != expected:
-        raise SourceError(f"{ref.uri} has {algorithm} {found}, expected {expected}")
 
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-_])")

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import pytest
 
-from rpac_ci import images
+from rpac_ci import image_builds, images
 from rpac_ci.errors import ProvisioningError
 from rpac_ci.images import Image
 
@@ -60,7 +60,7 @@ def need_image(name: str) -> Image:
             word.split("=", 1) for word in os.environ.get("RPAC_TEST_IMAGE_ARGS", "").split()
         )
         with _one_builder():
-            built = images.build(["base", name], arguments={**arguments, "BASE": str(base)})
+            built = image_builds.build(["base", name], arguments={**arguments, "BASE": str(base)})
         _ready.update({"base": built[0], name: built[-1]})
     return _ready[name]
 

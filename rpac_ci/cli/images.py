@@ -40,10 +40,10 @@ def build(
     quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Build the images NAME (default: all), and the base where it is not there yet."""
-    from rpac_ci import images as made
+    from rpac_ci import image_builds
 
     pairs = dict(_pair(argument) for argument in arguments)
-    built = made.build(
+    built = image_builds.build(
         list(names), arguments=pairs, network=network, variant=variant, report=_report(quiet)
     )
     _show(built, as_json)

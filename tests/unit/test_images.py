@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rpac_ci import image_contexts, image_locks, images
+from rpac_ci import image_builds, image_contexts, image_locks, images
 from rpac_ci.cli import run
 from rpac_ci.errors import EnvironmentBuildError, ProvisioningError
 from rpac_ci.image_contexts import engine_context, environment_context, locked
@@ -232,7 +232,7 @@ def test_without_an_engine_the_advice_is_another_runtime(no_engine: None) -> Non
     for ask in (
         lambda: images.require("rpac/dask:1"),
         lambda: images.engine_image("dask"),
-        lambda: images.build(["dask"]),
+        lambda: image_builds.build(["dask"]),
         lambda: images.ensure_environment("dask", b"", python=None),
     ):
         with pytest.raises(ProvisioningError, match="no Docker engine") as caught:
@@ -249,6 +249,16 @@ def test_the_command_line_says_what_is_wrong(
     assert "there is no image hadoop" in capsys.readouterr().err
     assert run(["images", "build", "--build-arg", "BASE"]) == 2
     assert "is not KEY=VALUE" in capsys.readouterr().err
+
+
+def test_without_the_package_docker_the_advice_is_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)  # as where the extra is not installed
+    assert run(["images", "list"]) == 5
+    said = capsys.readouterr().err
+    assert "images need the package docker" in said
+    assert "pip install 'rpac-ci[containers]'" in said
 
 
 @pytest.mark.slow

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from rpac_ci.commands import parse_overrides
 from rpac_ci.driver import load_pipeline
 from rpac_ci.errors import CommandError, PipelineError, RpacError
+from rpac_ci.overriding import change
 from rpac_ci.pipeline import (
     Definition,
     Level,
     Target,
-    change,
     compile_pipeline,
     differences,
     pin,
