@@ -29,6 +29,7 @@ from rpac_ci.canonical import Json
 from rpac_ci.command_table import VERBS, Role
 from rpac_ci.errors import ExperimentError, HistoryError, Problem
 from rpac_ci.experiment_model import ID_PATTERN, Model, RelativePath
+from rpac_ci.site_clouds import SiteClouds
 
 if TYPE_CHECKING:
     from rpac_ci.git import Git
@@ -194,6 +195,7 @@ class SiteConfig(Model):
     )
     commands_per_comment: Annotated[int, Field(ge=1, le=MAX_COMMANDS)] = 5
     rerun: Annotated[list[Rerun], Field(max_length=100)] = Field(default_factory=list)
+    clouds: SiteClouds = Field(default_factory=SiteClouds)
 
     @property
     def cloud(self) -> str | None:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from rpac_ci import yaml_io
 from rpac_ci.command_table import Role
 from rpac_ci.errors import Problem
+from rpac_ci.site_clouds import MAX_GROUPS, AwsSite, SiteClouds
 from rpac_ci.site_config import (
     CLOUDS,
     DEFAULT_ROLES,
@@ -26,6 +27,7 @@ from rpac_ci.site_config import (
     SiteConfig,
 )
 
+_ROLE = "the ARN of a role such as arn:aws:iam::123456789012:role/rpac-node"
 _MONEY = "a price such as '5 USD'"
 _CLOUD = f"one of {', '.join(CLOUDS)}"
 # what is right at each place, for people; `*` stands for any key or item
@@ -68,6 +70,22 @@ FORMS: Mapping[str, str] = MappingProxyType(
         "rerun.*.experiments.*": "an experiment's id, or '*'",
         "rerun.*.every": "a duration from '1 h' to '366 d', such as '30 d'",
         "rerun.*.cloud": _CLOUD,
+        "clouds": "a mapping such as {aws: {region: us-west-2, …}} (rpac setup aws prints it)",
+        "clouds.aws": "a mapping such as {region: us-west-2, …} (rpac setup aws prints it)",
+        "clouds.aws.region": "a region such as us-west-2",
+        "clouds.aws.name": "up to 48 letters, digits, - and _",
+        "clouds.aws.store": "a bucket, with a prefix or without, such as s3://our-lab-rpac/runs",
+        "clouds.aws.repository": "a repository of images such as ghcr.io/our-lab/rpac",
+        "clouds.aws.subnets": "a list such as [subnet-0123456789abcdef0]",
+        "clouds.aws.subnets.*": "the id of a subnet such as subnet-0123456789abcdef0",
+        "clouds.aws.private_subnets": "a list such as [subnet-0123456789abcdef0]",
+        "clouds.aws.private_subnets.*": "the id of a subnet such as subnet-0123456789abcdef0",
+        "clouds.aws.security_groups": f"one to {MAX_GROUPS} ids such as [sg-0123456789abcdef0]",
+        "clouds.aws.security_groups.*": "the id of a security group such as sg-0123456789abcdef0",
+        "clouds.aws.instance_profile": "the ARN of an instance profile",
+        "clouds.aws.job_role": _ROLE,
+        "clouds.aws.execution_role": _ROLE,
+        "clouds.aws.service_role": _ROLE,
     }
 )
 
@@ -87,6 +105,8 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "allow.regions": CLOUDS,
     "allow.machines": CLOUDS,
     "rerun.*": _names(Rerun),
+    "clouds": _names(SiteClouds),
+    "clouds.aws": _names(AwsSite),
 }
 
 

@@ -28,7 +28,7 @@ from tests.benchmarks.__main__ import RPAC, commit, run, show
 ROOT = Path(__file__).parents[2]
 LOCKS = {"dask": "eddy-census", "spark": "causality", "torchrun": "eddy-classification",
          "horovod": "eddy-classification"}  # fmt: skip
-ROUNDS = 25_000_000  # of the work between two clocks
+ROUNDS = 100_000_000  # of the work between two clocks
 
 # one script for all: it notes when its first task is done, and how long the work behind it takes
 JOB = """\

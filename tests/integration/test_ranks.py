@@ -83,6 +83,7 @@ if rank == 0:
     told = {
         "draws": draws, "nodes": nodes, "hash": hash("sea level"), "random": random.random(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
         "threads": torch.get_num_threads(), "known": os.environ.get("RPAC_DETERMINISTIC"),
     }
     pathlib.Path(out, "ranks.json").write_text(json.dumps(told))
@@ -171,7 +172,7 @@ def test_switches_are_set_and_can_be_left_out(
     sums(write_experiment, "torchrun")
     assert rpac("reproduce", "sums", "nodes=1").code == 0
     first = told(rpac, rpac.last()["run"], tmp_path / "first")
-    assert first["deterministic"]
+    assert first["deterministic"] and first["warn_only"]
     assert first["known"] == "1"
     assert first["threads"] == 1  # two processors, two ranks
     yaml = YAML.replace("ENGINE, ranks: 2", "torchrun, ranks: 2, deterministic: false")

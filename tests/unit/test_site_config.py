@@ -30,6 +30,7 @@ from rpac_ci.site_config import (
     parse_site_text,
     read_site,
 )
+from rpac_ci.site_clouds import AwsSite
 from rpac_ci.site_problems import FORMS
 from rpac_ci.workspace import Workspace
 from tests.conftest import ROOT
@@ -57,6 +58,19 @@ commands_per_comment: 3
 rerun:
   - {experiments: ["*"], every: 30 d}
   - {experiments: [exp-42, eddy-census], every: 1 d 12 h, cloud: aws}
+clouds:
+  aws:
+    region: eu-central-1
+    name: rpac-our-lab
+    store: s3://our-lab-rpac/runs
+    repository: ghcr.io/our-lab/rpac
+    subnets: [subnet-0123456789abcdef0]
+    private_subnets: [subnet-0123456789abcdef1]
+    security_groups: [sg-0123456789abcdef0]
+    instance_profile: arn:aws:iam::123456789012:instance-profile/rpac-our-lab
+    job_role: arn:aws:iam::123456789012:role/rpac-our-lab-node
+    execution_role: arn:aws:iam::123456789012:role/rpac-our-lab-pull
+    service_role: arn:aws:iam::123456789012:role/rpac-our-lab-batch
 """
 
 
@@ -115,10 +129,18 @@ def test_every_key_is_read() -> None:
         ),
     ]
     assert config.rerun[1].every == 129_600
+    aws = config.clouds.aws
+    assert aws is not None
+    assert (aws.region, aws.name, aws.store) == (
+        "eu-central-1", "rpac-our-lab", "s3://our-lab-rpac/runs"
+    )  # fmt: skip
 
 
 def test_every_key_has_an_example_above() -> None:
-    assert parse(FULL).model_fields_set == set(SiteConfig.model_fields)
+    config = parse(FULL)
+    assert config.model_fields_set == set(SiteConfig.model_fields)
+    assert config.clouds.aws is not None
+    assert config.clouds.aws.model_fields_set == set(AwsSite.model_fields)
 
 
 def test_roles_are_merged_over_the_defaults() -> None:

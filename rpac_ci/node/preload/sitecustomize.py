@@ -36,17 +36,25 @@ def _random(module: Any) -> None:
 def _torch(module: Any) -> None:
     if _SEED is not None:
         module.manual_seed(int(_SEED) + _RANK)
-    module.use_deterministic_algorithms(True, warn_only=True)
+    try:  # what the public function does, without its import of the compiler, which takes seconds
+        module._C._set_deterministic_algorithms(True, warn_only=True)
+    except AttributeError:
+        module.use_deterministic_algorithms(True, warn_only=True)
     module.backends.cudnn.deterministic = True
     module.backends.cudnn.benchmark = False
     module.backends.cudnn.allow_tf32 = False
     module.backends.cuda.matmul.allow_tf32 = False
 
 
+def _inductor(module: Any) -> None:
+    module.deterministic = True
+
+
 _ACTIONS: dict[str, Callable[[Any], None]] = {
     "random": _random,
     "numpy.random": _numpy,
     "torch": _torch,
+    "torch._inductor.config": _inductor,
 }
 
 
