@@ -172,7 +172,8 @@ def test_switches_are_set_and_can_be_left_out(
     sums(write_experiment, "torchrun")
     assert rpac("reproduce", "sums", "nodes=1").code == 0
     first = told(rpac, rpac.last()["run"], tmp_path / "first")
-    assert first["deterministic"] and first["warn_only"]
+    assert first["deterministic"]
+    assert first["warn_only"]
     assert first["known"] == "1"
     assert first["threads"] == 1  # two processors, two ranks
     yaml = YAML.replace("ENGINE, ranks: 2", "torchrun, ranks: 2, deterministic: false")

@@ -17,6 +17,7 @@ from rpac_ci import schemas, site_config, yaml_io
 from rpac_ci.command_table import VERBS, Role
 from rpac_ci.errors import ExperimentError, HistoryError, Problem
 from rpac_ci.git import Git
+from rpac_ci.site_clouds import AwsSite
 from rpac_ci.site_config import (
     CLOUDS,
     CONFIG_FILE,
@@ -30,7 +31,6 @@ from rpac_ci.site_config import (
     parse_site_text,
     read_site,
 )
-from rpac_ci.site_clouds import AwsSite
 from rpac_ci.site_problems import FORMS
 from rpac_ci.workspace import Workspace
 from tests.conftest import ROOT
@@ -193,7 +193,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "zzz: 1\n",
         [
             "1:1: unknown key 'zzz', known are allow, approval, auto_approve_below, bots, budgets, "
-            "commands_per_comment, commit_back, enabled, experiments, forks, rerun, roles, schema"
+            "clouds, commands_per_comment, commit_back, enabled, experiments, forks, rerun, roles, "
+            "schema",
         ],
     ),
     "inner": ("approval: {expire: 1 h}\n", ["1:12: unknown key 'expire', did you mean 'expires'?"]),
@@ -372,16 +373,20 @@ def places(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield from _places(field.annotation, f"{prefix}{field.alias or name}")
 
 
+def is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and not get_args(kind) and issubclass(kind, BaseModel)
+
+
 def _places(kind: Any, name: str) -> Iterator[str]:
     yield name
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if is_model(kind):
         yield from places(kind, f"{name}.")
         return
     if str(kind).startswith(("list[", "dict[")):
         yield from _places(get_args(kind)[-1], f"{name}.*")
         return
     for part in get_args(kind):  # of a union, or what is annotated
-        if str(part).startswith("list["):
+        if str(part).startswith("list[") or is_model(part):
             yield from list(_places(part, name))[1:]
 
 
