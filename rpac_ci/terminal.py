@@ -19,6 +19,7 @@ from rpac_ci.quantities import count, format_bytes, format_duration, format_valu
 from rpac_ci.records import GOOD, Agreement, Check, ReferenceKind
 
 if TYPE_CHECKING:
+    from rpac_ci.catalog import Catalog, Machine
     from rpac_ci.comparison import RunComparison
     from rpac_ci.conclude import Conclusion
     from rpac_ci.driver import Notify, Progress
@@ -317,6 +318,34 @@ def _environment(planned: Plan) -> str:
 
 def _reference_runs(planned: Plan) -> str:
     return "".join(f" {run.run}" for run in planned.reference.runs)
+
+
+def show_machines(rows: Sequence[tuple[Catalog, Machine]], region: str | None) -> None:
+    """Machines of catalogs, with what is known of their prices in a region."""
+    header = ["cloud", "machine", "cpus", "GiB", "gpus"]
+    header += [f"USD/h {region}", "as of"] if region else []
+    cells = []
+    for known, machine in rows:
+        size = [str(machine.cpus), f"{machine.memory_mib / 1024:g}"]
+        gpus = f"{machine.gpus} × {machine.gpu_kind}" if machine.gpus else ""
+        row = [machine.cloud, machine.name, *size, gpus]
+        if region:
+            price = known.price(machine.name, region)
+            row += [f"{price.usd_per_hour:.10g}", price.date] if price else ["–", ""]
+        note = "burstable" if machine.burstable else ""
+        if machine.retired:
+            note = f"retired: {_replacement(known, machine)}"
+        cells.append([escape(cell) for cell in (*row, note)])
+    _print_columns(Console(highlight=False), [*header, ""], cells)
+
+
+def _replacement(known: Catalog, machine: Machine) -> str:
+    from rpac_ci.catalog import fidelity
+
+    if machine.replaced_by is None:
+        return "nothing takes its place"
+    grade = fidelity(machine, known.machines[machine.replaced_by])
+    return f"{machine.replaced_by}, grade {grade}"
 
 
 def show_report(report: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from rpac_ci import catalog
 from rpac_ci.catalog import Choice, Grade, Machine, Price, files
 from rpac_ci.catalog.choosing import is_allowed, lacks
+from rpac_ci.cli import run
 from rpac_ci.errors import ExperimentError, PipelineError
 from rpac_ci.experiment_model import Resources
 
@@ -371,3 +373,38 @@ def test_a_burstable_machine_is_taken_only_by_name() -> None:
         catalog.choose(need(), "aws", allowed=["t3.*"])
     chosen = catalog.choose(need(), "aws", machine="t3.large")
     assert chosen.remarks == ("t3.large slows down when its credits are spent: timings say little",)
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def test_the_list_of_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["catalog", "show", "aws", "--gpus", "--region", "us-east-1"]) == 0
+    out, err = capsys.readouterr()
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0] == "cloud machine cpus GiB gpus USD/h us-east-1 as of"
+    assert "aws g4dn.xlarge 4 16 1 × T4 0.526 2026-01-19" in lines
+    assert any("retired: g4dn.4xlarge, grade C" in line for line in out.splitlines())
+    assert any("retired: nothing takes its place" in line for line in out.splitlines())
+    assert "m6i" not in out
+    assert "moto" in err
+
+
+def test_a_price_that_is_not_known_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["catalog", "show", "azure", "--region", "eastus"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].split() == ["azure", "Standard_D2s_v5", "2", "8", "–"]
+    assert "no price of azure in eastus is known; in: none" in err
+
+
+def test_the_list_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["catalog", "show", "--json", "--region", "us-east-1"]) == 0
+    told = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert set(told) == {*AWS.machines, *AZURE.machines}
+    assert told["m6i.large"]["price"]["usd_per_hour"] == 0.096
+    assert told["Standard_D2s_v5"]["price"] is None
+
+
+def test_a_cloud_without_a_catalog(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["catalog", "show", "moon"]) == 2
+    assert "there is one for aws and azure" in capsys.readouterr().err
