@@ -2,7 +2,7 @@
 The machines of the clouds: what each offers, what it costs, and which one serves a need.
 
 `aws.yaml` and `azure.yaml` are curated lists with their sources and dates (`files.py` reads and
-writes them). `choosing.py` finds the machine for an
+writes them, `refresh.py` brings them up to date). `choosing.py` finds the machine for an
 experiment's resources; `machines.py` has the values and says how alike two machines are. A price
 that is not in a file is not known, and never guessed.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @cli.group()
 def catalog() -> None:
-    """Show the machines of the clouds and their prices."""
+    """Show the machines of the clouds and their prices, or look them up anew."""
 
 
 @catalog.command()
@@ -39,6 +40,33 @@ def show(cloud: str | None, gpus: bool, region: str | None, as_json: bool) -> No
         if region and region not in each.regions:
             told = ", ".join(each.regions) or "none"
             click.echo(f"no price of {each.cloud} in {region} is known; in: {told}", err=True)
+
+
+@catalog.command()
+@click.argument("cloud", type=click.Choice(["aws"]))
+@click.option("--region", metavar="NAME", required=True, help="Whose machines and prices.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write this file instead of the one that comes with rpac.",
+)  # fmt: skip
+@JSON
+def refresh(cloud: str, region: str, output: Path | None, as_json: bool) -> None:
+    """Look up specifications and prices of the machines of CLOUD, and write the catalog anew."""
+    import datetime
+
+    from rpac_ci.catalog import files
+    from rpac_ci.catalog.refresh import refresh as look_up
+
+    file = output or files.path(cloud)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    done = look_up(files.read(files.path(cloud)), region, today=today)
+    files.write(file, done.content)
+    if as_json:
+        print_json({"file": str(file), "remarks": list(done.remarks)})
+        return
+    for remark in done.remarks:
+        click.echo(remark, err=True)
+    click.echo(f"wrote {file}")
 
 
 def _plain(known: Catalog, machine: Machine, region: str | None) -> dict[str, object]:
