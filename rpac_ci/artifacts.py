@@ -116,12 +116,16 @@ def _no_log(workspace: Workspace, run: str, node: int, role: str) -> CommandErro
     )
 
 
-def find_logged(workspace: Workspace, run: str) -> str:
-    """The run of this store that an id or a part of it means."""
+def find_logged(workspace: Workspace, run: str) -> tuple[Workspace, str]:
+    """The run of one of this repository's stores that an id or a part of it means, and where."""
     name = run.rpartition("@")[2]
-    stored = {key.split("/")[0] for key in workspace.storage.names("runs/")}
+    stored = {
+        key.split("/")[0]: place
+        for place in workspace.places
+        for key in place.storage.names("runs/")
+    }
     found = sorted(n for n in stored if name and (n.startswith(name) or n.endswith(name)))
     if len(found) != 1:
         what = "means several runs" if found else "has no logs in this repository's store"
         raise RunNotFoundError(f"{run!r} {what}", hint="rpac history lists the runs")
-    return found[0]
+    return stored[found[0]], found[0]

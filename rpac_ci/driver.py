@@ -14,13 +14,13 @@ from typing import Any, TypeAlias
 from rpac_ci import yaml_io
 from rpac_ci.errors import HistoryError, RpacError, StorageError
 from rpac_ci.events import LEASE_S, Driver, EventLog, Kind
-from rpac_ci.jobs import Keys, Reason
+from rpac_ci.jobs import Keys, Reason, longest_s
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.run import MAX_TRIES, Conclude, Next, Over, RunState, Step, Take, Wait, fold, next_step
 from rpac_ci.steps import Steps
 from rpac_ci.workspace import Workspace
 
-SHORTEST_S, POLL_S = 0.01, 0.25  # most runs that are watched are short
+SHORTEST_S = 0.01  # most runs that are watched are short
 CLOCK_S = 30.0
 
 
@@ -76,6 +76,7 @@ class RunDriver:
         self._me = Driver.this()
         self._notify = notify or (lambda _: None)
         self._pipeline: Pipeline | None = None
+        self._poll_s = SHORTEST_S  # until the cloud is known
         self._watching = False
         self._look_at_clock = 0.0
         self._failed = False  # the last step, and may be tried again
@@ -87,7 +88,7 @@ class RunDriver:
         over = Step.WATCH in state.results or Step.RELEASE in state.results
         if not state.cancelled and not over:
             request = self._workspace.storage.get_json(self._keys.cancel)
-            if request is not None:
+            if request is not None and not request.get("stopped"):
                 self._log.append(Kind.CANCEL, request, after=state.number)
                 state = fold(self._log.read())
         return state
@@ -147,7 +148,7 @@ class RunDriver:
                     return decision
                 case Take(Step.WATCH) | Wait():
                     time.sleep(pause)
-                    pause = min(POLL_S, 1.2 * pause)
+                    pause = min(self._poll_s, 1.2 * pause)
                 case None:
                     time.sleep(failures)
                 case Take():
@@ -161,10 +162,12 @@ class RunDriver:
 
     def _steps(self, state: RunState, step: Step) -> Steps:
         self._pipeline = self._pipeline or read_pipeline(self._workspace, self._run)
-        return Steps(
+        steps = Steps(
             self._workspace, self._run, self._pipeline, state,
             lambda status, text: self._tell(step, status, text),
         )  # fmt: skip
+        self._poll_s = steps.capabilities.poll_s
+        return steps
 
     def _take(self, step: Step, state: RunState) -> None:
         claim = {"step": step.value, "driver": self._me.to_json(), "lease_s": LEASE_S}
@@ -238,11 +241,7 @@ class RunDriver:
             return False
         self._look_at_clock = time.monotonic() + CLOCK_S
         spec = steps.spec()
-        waits = spec.waits
-        limit = (
-            spec.time_limit_s + waits.join + waits.prepare + 2 * waits.ready + waits.logs
-            + 10 * waits.stop + 600
-        )  # fmt: skip
+        limit = steps.capabilities.queue_s + longest_s(spec.time_limit_s, spec.waits)
         submitted = next(
             event
             for event in self._log.read()

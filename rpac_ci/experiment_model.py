@@ -152,7 +152,7 @@ class Model(BaseModel):
         unused = {
             n for n in names if getattr(self, n) == fields[n].get_default(call_default_factory=True)
         }
-        return {key: value for key, value in self.to_json().items() if key not in unused}
+        return {key: value for key, value in Model.to_json(self).items() if key not in unused}
 
 
 class ArgRole(StrEnum):
@@ -229,6 +229,26 @@ class Resources(Model):
         int, *_quantity(quantities.parse_memory, quantities.MEMORY_PATTERN, "8 GiB"), Field(ge=1)
     ] = 1024
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
+
+
+class Mode(StrEnum):
+    """How a batch service starts the nodes of a run."""
+
+    GANG = "gang"  # as so many jobs: spot and public subnets are allowed
+    MNP = "mnp"  # as one multi-node parallel job: all nodes start, or none
+
+
+class CloudChoice(Model):
+    """What an author chooses on one cloud instead of what is found for the neutral need."""
+
+    machine: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | (
+        None
+    ) = None
+    mode: Annotated[Mode, Field(strict=False)] | None = None
+    spot: bool | None = None
+
+
+CloudChoices: TypeAlias = dict[Literal["aws", "azure"], CloudChoice]
 
 
 class Limits(Model):
@@ -387,6 +407,7 @@ class Experiment(Model):
     outputs: list[OutputPattern] = Field(default_factory=lambda: [METRICS_FILE])
     verify: dict[RuleName, Rule] = Field(default_factory=dict)
     limits: Limits = Field(default_factory=Limits)
+    clouds: CloudChoices = Field(default_factory=dict)
 
 
 def id_of(path: Path) -> str:

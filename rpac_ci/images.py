@@ -145,6 +145,42 @@ def declared(ref: str) -> EnvironmentImage:
     return EnvironmentImage(id=image.id, engine_image_id=image.id, hashed=False, **facts)
 
 
+def publish(image_id: str, repository: str) -> str:
+    """
+    An image of this machine in a registry, pushed unless it is there.
+
+    Args:
+        image_id: of the image.
+        repository: such as `ghcr.io/our-lab/rpac`; Docker has to be signed in there.
+
+    Returns:
+        `repository@sha256:…`, by which any machine pulls these very bytes.
+
+    Raises:
+        ProvisioningError: the registry does not take it.
+    """
+    tag = image_id.removeprefix("sha256:")[:24]
+    with docker_engine() as client:
+        from docker.errors import APIError
+
+        try:
+            known = client.images.get_registry_data(f"{repository}:{tag}")
+        except APIError:
+            pass  # not there; or not to be read, which the push will tell
+        else:
+            return f"{repository}@{known.id}"
+        client.images.get(image_id).tag(repository, tag)
+        for said in client.images.push(repository, tag, stream=True, decode=True):
+            if "error" in said:
+                raise ProvisioningError(
+                    f"{repository} takes no image: {str(said['error'])[:500]}",
+                    hint=f"sign in first: docker login {repository.partition('/')[0]}",
+                )
+            if digest := (said.get("aux") or {}).get("Digest"):
+                return f"{repository}@{digest}"
+    raise ProvisioningError(f"{repository} has not said which digest {image_id} has there")
+
+
 def ensure_environment(
     engine: str, lock: bytes | None, *, python: str | None, report: Report | None = None,
     stop: threading.Event | None = None, indexes: tuple[str, ...] = (),

@@ -15,7 +15,7 @@ from typing import Any, NewType, Self
 
 from rpac_ci.canonical import Json
 
-PROTOCOL = 2  # of the node program: driver and nodes must agree
+PROTOCOL = 3  # of the node program: driver and nodes must agree
 
 METRICS_FILE = "metrics.json"
 # what a command may refer to
@@ -126,6 +126,9 @@ class JobSpec:
     gpus: int = 0  # of each node
     ranks: int = 0  # of all nodes together, for engines that have ranks
     deterministic: bool = True
+    machine: str | None = None  # the cloud's name of each node's machine
+    mode: str | None = None  # how the cloud starts the nodes, where it has several ways
+    spot: bool = False
     waits: Waits = field(default_factory=Waits)
 
     @property
@@ -147,6 +150,14 @@ class JobSpec:
                 "waits": Waits(**value["waits"]),
             }
         )
+
+
+def longest_s(time_limit_s: float, waits: Waits) -> float:
+    """After how many seconds from their start nodes are surely hung: all their waits together."""
+    return (
+        time_limit_s + waits.join + waits.prepare + 2 * waits.ready + waits.logs
+        + 10 * waits.stop + 600
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from rpac_ci import __version__, clouds
 from rpac_ci.canonical import Json
-from rpac_ci.clouds import PLANNERS
 from rpac_ci.driver import Notify, RunDriver
 from rpac_ci.errors import HistoryError, RpacError, RunNotFoundError, StorageError
 from rpac_ci.events import LEASE_S, EventLog, Kind, is_gone
@@ -63,6 +62,7 @@ def start(
         commit: whether the report also goes to the current branch.
         waits: limits of the nodes' waits.
     """
+    workspace = workspace.on(planned.pipeline.target.cloud)
     run, archive = run or new_run_id(), planned.source.archive()
     if planned.source.diff is not None:
         workspace.storage.put(Keys(run).diff, planned.source.diff)
@@ -107,7 +107,15 @@ def first_event(
 
 def names(workspace: Workspace) -> list[str]:
     """Runs that are not committed yet, oldest first."""
-    return list(workspace.storage.names("open/"))
+    return sorted(name for place in workspace.places for name in place.storage.names("open/"))
+
+
+def home(workspace: Workspace, run: str) -> Workspace:
+    """The workspace whose store holds an open run; the given one when none does."""
+    if len(workspace.places) == 1:
+        return workspace
+    marker = Keys(run).open
+    return next((place for place in workspace.places if place.storage.head(marker)), workspace)
 
 
 def advance(workspace: Workspace, run: str, notify: Notify | None = None) -> Advanced:
@@ -117,6 +125,7 @@ def advance(workspace: Workspace, run: str, notify: Notify | None = None) -> Adv
     Raises:
         RpacError: the run cannot be taken to its end now and stays open.
     """
+    workspace = home(workspace, run)
     if not EventLog(workspace.storage, run).read():
         return _forget(workspace, run)
     decision = RunDriver(workspace, run, notify=notify).drive(wait=False)
@@ -156,8 +165,8 @@ def _forget(workspace: Workspace, run: str) -> Advanced:
 def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
     """Remove what runs left that are over; name those that are open."""
     swept = []
-    for name in PLANNERS:
-        cloud = clouds.load(name, workspace)
+    for place in workspace.places:
+        cloud = clouds.load(place.cloud, place)
         found = cloud.leftovers()
         # read after the leftovers: a run's marker is there before anything else of it
         still_open = set(names(workspace))
@@ -196,6 +205,7 @@ class OpenRun:
 
 def look(workspace: Workspace, run: str) -> OpenRun:
     """How far an open run is."""
+    workspace = home(workspace, run)
     state = fold(EventLog(workspace.storage, run).read())
     left = [step.value for step in Step if step not in state.results]
     doing = f"{left[0]}, {_who(workspace, run)}" if left else "to be recorded"
@@ -217,11 +227,12 @@ def cancel(workspace: Workspace, run: str, why: str) -> str:
     found = locate(workspace, run)
     if found is None:
         raise RunNotFoundError(f"there is no open run {run!r}", hint="rpac status lists them")
-    workspace.storage.create_json(Keys(found).cancel, {"why": why})
+    home(workspace, found).storage.create_json(Keys(found).cancel, {"why": why})
     return found
 
 
 def _who(workspace: Workspace, run: str) -> str:
+    workspace = home(workspace, run)
     state = fold(EventLog(workspace.storage, run).read())
     if state.claim and not is_gone(state.claim.body["driver"]):
         return "a driver is at it"

@@ -26,6 +26,8 @@ from rpac_ci.errors import PipelineError
 from rpac_ci.experiment_model import (
     Arg,
     ArgRole,
+    CloudChoice,
+    CloudChoices,
     Data,
     Engine,
     Environment,
@@ -36,10 +38,12 @@ from rpac_ci.experiment_model import (
     GitSource,
     Hex256,
     Limits,
+    Mode,
     Model,
     Resources,
     Rule,
 )
+from rpac_ci.site_config import SiteConfig
 from rpac_ci.source_trees import SourceTree
 
 
@@ -92,6 +96,26 @@ class Target(Model):
 
     cloud: str = "local"
     runtime: str = "process"
+    region: str | None = None
+    machine: str | None = None  # the cloud's name of each node's machine
+    mode: Annotated[Mode, Field(strict=False)] | None = None
+    spot: bool = False
+
+    def to_json(self) -> dict[str, Json]:
+        """Without what a cloud has no choice of."""
+        return self.without_defaults(("region", "machine", "mode", "spot"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked of a cloud; None leaves it to the cloud's planner."""
+
+    cloud: str
+    runtime: str | None = None
+    region: str | None = None
+    machine: str | None = None
+    mode: Mode | None = None
+    spot: bool | None = None
 
 
 class Lineage(Model):
@@ -117,11 +141,12 @@ class Definition(Model):
     outputs: list[str]
     verify: dict[str, Rule]
     limits: Limits
+    clouds: CloudChoices = Field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """Plain values under their document names."""
         return {
-            **super().to_json(),
+            **self.without_defaults(("clouds",)),
             "engine": self.engine.without_defaults(("ranks", "deterministic")),
             "environment": self.environment.without_defaults(("indexes", "image")),
             "verify": {name: rule_json(rule) for name, rule in self.verify.items()},
@@ -136,6 +161,10 @@ class Pipeline(Definition):
     target: Target
     lineage: Lineage
     requests: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain values under their document names."""
+        return {**super().to_json(), "target": self.target.to_json()}
 
     def to_bytes(self) -> bytes:
         """Canonical YAML: equal pipelines give equal bytes."""
@@ -184,6 +213,7 @@ def define(experiment: Experiment, source: SourceTree) -> Definition:
         outputs=experiment.outputs,
         verify=experiment.verify,
         limits=experiment.limits,
+        clouds=experiment.clouds,
     )
 
 
@@ -226,7 +256,11 @@ def total_ranks(definition: Definition) -> int | None:
 
 
 def compile_pipeline(
-    definition: Definition, *, overrides: Overrides | None = None, reproduces: str | None = None
+    definition: Definition,
+    *,
+    overrides: Overrides | None = None,
+    reproduces: str | None = None,
+    site: SiteConfig | None = None,
 ) -> Pipeline:
     """
     Make the exact pipeline for a target.
@@ -235,6 +269,7 @@ def compile_pipeline(
         definition: of an experiment, or a past pipeline.
         overrides: changes on top, among them the target's cloud and runtime.
         reproduces: the run that this repeats.
+        site: settings that a cloud's planner may go by: its region, the machines that are allowed.
 
     Raises:
         CommandError: the overrides do not fit the definition.
@@ -244,15 +279,12 @@ def compile_pipeline(
     from rpac_ci.overriding import change
 
     overrides = overrides or Overrides()
-    before = definition.target if isinstance(definition, Pipeline) else Target()
     changed = change(definition, overrides)
-    by_image = changed.environment.kind is EnvironmentKind.IMAGE
-    runtime = overrides.runtime or ("docker" if by_image else before.runtime)
-    target = Target(cloud=overrides.cloud or before.cloud, runtime=runtime)
     neutral = {name: getattr(changed, name) for name in Definition.model_fields}
     engines.check(Definition(**neutral))
-    planner = clouds.planner(target.cloud)
-    _refuse_choices(target.cloud, overrides)
+    wanted = _wanted(definition, changed, overrides)
+    planner = clouds.planner(wanted.cloud)
+    target = planner.settle(changed, wanted, site or SiteConfig())
     asked = (word.split("=", 1) for word in overrides.words)
     return Pipeline(
         **neutral,
@@ -266,21 +298,26 @@ def compile_pipeline(
     )
 
 
-def _refuse_choices(cloud: str, overrides: Overrides) -> None:
-    """
-    Refuse what somebody wants to choose on a cloud where there is no choice.
-
-    Raises:
-        PipelineError: it would be left out silently otherwise.
-    """
-    choices = {"region": overrides.region, "machine": overrides.machine,
-               "spot": overrides.spot or None}  # fmt: skip
-    wanted = [key for key, value in choices.items() if value is not None]
-    if wanted:  # no cloud of this version has any of them
-        raise PipelineError(
-            f"cloud {cloud} has no {' and no '.join(wanted)} to choose",
-            hint=f"leave out {' '.join(f'{key}=…' for key in wanted)}",
-        )
+def _wanted(before: Definition, after: Definition, overrides: Overrides) -> Wanted:
+    """A command's word first, then a past run's, then the author's."""
+    past = before.target if isinstance(before, Pipeline) else Target()
+    cloud = overrides.cloud or past.cloud
+    if cloud != past.cloud:
+        past = Target(cloud=cloud)
+    author = after.clouds.get(cloud, CloudChoice())  # type: ignore[call-overload]
+    same_need = before.resources == after.resources
+    by_image = after.environment.kind is EnvironmentKind.IMAGE
+    known_runtime = past.runtime if isinstance(before, Pipeline) else None
+    return Wanted(
+        cloud=cloud,
+        runtime=overrides.runtime or ("docker" if by_image else known_runtime),
+        region=overrides.region or past.region,
+        machine=overrides.machine or (past.machine if same_need else None) or author.machine,
+        mode=past.mode or author.mode,
+        spot=next(
+            (s for s in (overrides.spot, past.spot or None, author.spot) if s is not None), None
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

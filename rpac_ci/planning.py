@@ -105,7 +105,7 @@ def _plan_experiment(
     )
     definition = pipelines.define(file.experiment, source)
     _check_readers(definition)
-    pipeline = compile_pipeline(definition, overrides=overrides)
+    pipeline = compile_pipeline(definition, overrides=overrides, site=workspace.config)
     reference = _reference(workspace, target.experiment, definition)
     changed = {k: list(v) for k, v in differences(definition, pipeline).items() if k != "target"}
     declared = {k: v for k, v in changed.items() if not k.startswith("target.")}
@@ -133,7 +133,9 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
     definition = pipelines.pin(past, observed) if succeeded else past
     _check_readers(past)
     source = _past_source(workspace, path, past)
-    pipeline = compile_pipeline(definition, overrides=overrides, reproduces=path.run)
+    pipeline = compile_pipeline(
+        definition, overrides=overrides, reproduces=path.run, site=workspace.config
+    )
     remarks = []
     if not overrides.words and pipeline.requests != past.requests:
         remarks.append("compiler: this version of rpac renders the stored pipeline differently")

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from rpac_ci import engines, environments
 from rpac_ci.errors import CloudError, SourceError
 from rpac_ci.jobs import EngineName, content_key
-from rpac_ci.locators import FileLocator, parse_locator
+from rpac_ci.locators import FileLocator, HttpsLocator, parse_locator
 from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
 from rpac_ci.sources import Content, ContentCache, fetch
@@ -33,7 +33,13 @@ class Staging:
     """What a run needs before there are machines."""
 
     def __init__(
-        self, workspace: Workspace, pipeline: Pipeline, created: Mapping[str, Any], tell: Tell
+        self,
+        workspace: Workspace,
+        pipeline: Pipeline,
+        created: Mapping[str, Any],
+        tell: Tell,
+        *,
+        images: str | None,
     ) -> None:
         """
         Args:
@@ -41,11 +47,13 @@ class Staging:
             pipeline: what it does.
             created: the run's first event.
             tell: called now and then: with a "note" to keep, or with what is "moving" just now.
+            images: repository that nodes elsewhere pull their image from; None for nodes here.
         """
         self._workspace = workspace
         self._pipeline = pipeline
         self._created = created
         self._tell = tell
+        self._images = images
 
     def all(self) -> dict[str, Any]:
         """Environment and data, side by side; what they are goes into the event log."""
@@ -100,6 +108,8 @@ class Staging:
 
         wanted = self._pipeline.environment
         self._tell("moving", "container image")
+        if wanted.image and self._images:
+            return {"image": wanted.image, "images": {"nodes": wanted.image}}
         if wanted.image:
             made = images.declared(wanted.image)
         else:
@@ -111,12 +121,16 @@ class Staging:
                 stop=stop,
                 indexes=tuple(wanted.indexes),
             )
+        image = made.id
+        if self._images:
+            self._tell("moving", f"image to {self._images}")
+            image = images.publish(made.id, self._images)
         return {
             "python": made.python,
             "packages": made.packages,
             "hashed": made.hashed,
-            "image": made.id,
-            "images": {"nodes": made.id, "engine": made.engine_image_id},
+            "image": image,
+            "images": {"nodes": image, "engine": made.engine_image_id},
         }
 
     def _fetch(self, name: str, stop: threading.Event) -> Content:
@@ -146,8 +160,17 @@ class Staging:
             )
         if ref.checksum:
             _check_published(content, ref)
+        if self._images and not isinstance(parse_locator(ref.uri), HttpsLocator):
+            self._upload(name, content)  # what nodes elsewhere cannot read themselves
         self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
         return content
+
+    def _upload(self, name: str, content: Content) -> None:
+        """Into the store by content, so that it is there once for all runs."""
+        key = content_key(content.sha256)
+        if self._workspace.storage.head(key) is None:
+            self._tell("moving", f"data {name} to the store")
+            self._workspace.storage.put_file(key, content.path)
 
     def _past_content(self, ref: DataRef, cache: ContentCache) -> Content | None:
         """

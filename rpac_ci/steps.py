@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rpac_ci import clouds, engines
+from rpac_ci.clouds.interface import Capabilities
 from rpac_ci.errors import CloudError, StorageError
 from rpac_ci.jobs import (
     METRICS_FILE,
@@ -64,7 +65,14 @@ class Steps:
         self._run = RunId(run)
         self._engine = engines.load(pipeline.engine.name.value)
         self._cloud = clouds.load(pipeline.target.cloud, workspace)
-        self._staging = Staging(workspace, pipeline, state.created, tell)
+        self._staging = Staging(
+            workspace, pipeline, state.created, tell, images=self._cloud.image_repository
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of the run's cloud."""
+        return clouds.planner(self._pipeline.target.cloud).capabilities
 
     def take(self, step: Step) -> dict[str, Any]:
         """Take one step; its result goes into the event log."""
@@ -119,6 +127,9 @@ class Steps:
             time_limit_s=pipeline.limits.time,
             runtime=pipeline.target.runtime,
             image=(staged.get("environment") or {}).get("image"),
+            machine=pipeline.target.machine,
+            mode=pipeline.target.mode.value if pipeline.target.mode else None,
+            spot=pipeline.target.spot,
             waits=Waits(**self._state.created.get("waits", {})),
         )
 
@@ -135,8 +146,9 @@ class Steps:
             "RPAC_NODES": str(spec.nodes),
             "RPAC_STORE": self._storage.url,
             "RPAC_PROTOCOL": str(PROTOCOL),
-            "RPAC_CACHE": str(self._workspace.cache),
         }
+        if self._cloud.image_repository is None:  # nodes of this machine share its cache
+            contract["RPAC_CACHE"] = str(self._workspace.cache)
         if spec.runtime != DOCKER and (info := self._staging.environment()):
             contract["RPAC_ENVIRONMENT"] = str(info.path)
         return self._cloud.submit(spec, contract)

@@ -40,14 +40,17 @@ class Entry:
 class Storage:
     """Objects by key, with the one operation that a log needs: create if absent."""
 
-    def __init__(self, url: str, *, backend: ObjectStore | None = None) -> None:
+    def __init__(
+        self, url: str, *, backend: ObjectStore | None = None, region: str | None = None
+    ) -> None:
         """
         Args:
             url: `file:///…`, `s3://bucket/prefix` or `az://container/prefix`.
             backend: an obstore store to use instead of the one the URL names.
+            region: of a bucket; None means what the environment says.
         """
         self.url = url
-        self._store: Any = backend if backend is not None else _open(url)
+        self._store: Any = backend if backend is not None else _open(url, region)
         own = backend is None and url.startswith("file:")
         self._folder = _path(url) if own else None
 
@@ -265,12 +268,33 @@ def _path(url: str) -> Path:
     return Path(url2pathname(urlsplit(url).path))
 
 
-def _open(url: str) -> ObjectStore:
+def _open(url: str, region: str | None) -> ObjectStore:
     from obstore.store import LocalStore, from_url
 
     try:
         if url.startswith("file:"):  # from_url refuses a line break in the path
             return LocalStore(_path(url), mkdir=True)
+        if url.startswith("s3:"):
+            return _open_s3(url, region)
         return from_url(url)
     except Exception as exc:
         raise StorageError(f"the store {url!r} cannot be opened: {exc}") from exc
+
+
+def _open_s3(url: str, region: str | None) -> ObjectStore:
+    """With the SDK's credentials where there is one: it knows profiles and single sign-on."""
+    import importlib.util
+
+    from obstore.store import S3Store
+
+    options: dict[str, Any] = {"region": region} if region else {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        options["endpoint"] = endpoint
+        # named on purpose by whoever set it; AWS itself is never asked without TLS
+        options["client_options"] = {"allow_http": endpoint.startswith("http:")}
+    if importlib.util.find_spec("boto3") is not None:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        options["credential_provider"] = Boto3CredentialProvider()
+    return S3Store.from_url(url, **options)

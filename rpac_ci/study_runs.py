@@ -115,16 +115,17 @@ def drive(workspace: Workspace, study: str, notify: Notify) -> None:
     it is released and recorded; a second one leaves at once.
     """
     runs = [member["run"] for member in _open(workspace, study)["members"]]
-    mine = [run for run in runs if workspace.storage.head(Keys(run).open) is not None]
+    homes = {run: open_runs.home(workspace, run) for run in runs}
+    mine = [run for run in runs if homes[run].storage.head(Keys(run).open) is not None]
     told = _Told(notify, study, runs)
-    drivers = {run: RunDriver(workspace, run, notify=told.moving) for run in mine}
+    drivers = {run: RunDriver(homes[run], run, notify=told.moving) for run in mine}
     gate, committing = _Gate(), threading.Lock()
 
     def member(run: str) -> None:
-        with gate.enter(_share(workspace, run)):
+        with gate.enter(_share(homes[run], run)):
             drivers[run].drive()
         with committing:
-            told.over(run, conclude(workspace, run).verdict.outcome)
+            told.over(run, conclude(homes[run], run).verdict.outcome)
 
     futures: dict[str, Future[None]] = {}
 
@@ -138,7 +139,7 @@ def drive(workspace: Workspace, study: str, notify: Notify) -> None:
         follow()
     except KeyboardInterrupt:
         for run in mine:
-            if workspace.storage.head(Keys(run).open) is not None:
+            if homes[run].storage.head(Keys(run).open) is not None:
                 drivers[run].cancel("interrupted (Ctrl-C)")
         follow()  # those that had not begun must be released and recorded, too
         raise
@@ -226,7 +227,7 @@ def finished(workspace: Workspace) -> list[str]:
         study
         for study in workspace.storage.names("studies/")
         if not any(
-            workspace.storage.head(Keys(member["run"]).open)
+            open_runs.home(workspace, member["run"]).storage.head(Keys(member["run"]).open)
             for member in _open(workspace, study)["members"]
         )
     ]

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from rpac_ci.errors import StorageError
+from rpac_ci.errors import CommandError, StorageError
 from rpac_ci.git import Git
 from rpac_ci.site_config import SiteConfig, load_site
 from rpac_ci.storage import Storage
+
+LOCAL = "local"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Workspace:
     git: Git
     config: SiteConfig
     cache: Path
+    cloud: str = LOCAL  # whose store holds the runs that are meant
 
     @classmethod
     def open(cls, start: Path | str = ".") -> Workspace:
@@ -55,9 +58,40 @@ class Workspace:
         """Folder of the local nodes' folders."""
         return self.root / ".rpac" / "local"
 
+    def on(self, cloud: str) -> Workspace:
+        """The same repository with the store of a cloud's runs."""
+        return self._places.setdefault(cloud, replace(self, cloud=cloud))
+
+    @property
+    def places(self) -> list[Workspace]:
+        """One workspace for each cloud that has a store: this machine first."""
+        configured = self.config.clouds
+        return [self.on(LOCAL), *(self.on("aws") for _ in [configured.aws] if configured.aws)]
+
+    @cached_property
+    def _places(self) -> dict[str, Workspace]:
+        return {self.cloud: self}
+
     @cached_property
     def storage(self) -> Storage:
-        """The object store of this repository's runs."""
+        """
+        The object store of this repository's runs on a cloud.
+
+        Raises:
+            StorageError: it cannot be made or opened.
+            CommandError: the settings name none.
+        """
+        if self.cloud == LOCAL:
+            return self._local_storage()
+        account = self.config.clouds.aws if self.cloud == "aws" else None
+        if account is None:
+            raise CommandError(
+                f"rpac.yaml names no store for cloud={self.cloud}",
+                hint=f"rpac setup {self.cloud} makes one and writes it there",
+            )
+        return Storage(account.store, region=account.region)
+
+    def _local_storage(self) -> Storage:
         folder = self.root / ".rpac"
         ignore = folder / ".gitignore"
         try:

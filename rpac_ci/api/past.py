@@ -127,6 +127,7 @@ def fetch(
     log = ReproductionLog(workspace.git)
     where = _find_run(log, run)
     record = read_record(log, where)
+    workspace = workspace.on(record.circumstances.cloud)
     folder = Path(destination) if destination is not None else Path(where.run)
     return [
         artifacts.fetch_output(workspace, where, output, folder)
@@ -155,7 +156,7 @@ def logs(
         alive: says whether to go on following; by default while the run is open.
     """
     workspace = Workspace.open(repository)
-    name = artifacts.find_logged(workspace, run)
+    workspace, name = artifacts.find_logged(workspace, run)
     return artifacts.follow_log(workspace, name, node, role, follow=follow, alive=alive)
 
 

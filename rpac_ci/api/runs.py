@@ -163,6 +163,7 @@ def reproduce(
     words = " ".join(["reproduce", str(planned.target), *changes])
     request: dict[str, Json] = {"via": via, "actor": None, "words": words}
     run = open_runs.start(workspace, planned, request=request, commit=commit, waits=waits)
+    workspace = workspace.on(planned.pipeline.target.cloud)
     try:
         drive_attached(RunDriver(workspace, run, notify=_ahead(tell)))
         from rpac_ci.conclude import conclude

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rpac_ci.clouds.interface import Cloud, Planner
     from rpac_ci.workspace import Workspace
 
-PLANNERS = {"local": "rpac_ci.clouds.local.plan"}
-DRIVERS = {"local": "rpac_ci.clouds.local.driver"}
+PLANNERS = {"local": "rpac_ci.clouds.local.plan", "aws": "rpac_ci.clouds.aws.plan"}
+DRIVERS = {"local": "rpac_ci.clouds.local.driver", "aws": "rpac_ci.clouds.aws.driver"}
 
 
 def planner(name: str) -> Planner:

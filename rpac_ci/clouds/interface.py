@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from rpac_ci.experiment_model import Resources
 from rpac_ci.jobs import JobSpec, JobState
-from rpac_ci.pipeline import Definition, Pipeline, Target
+from rpac_ci.pipeline import Definition, Pipeline, Target, Wanted
+from rpac_ci.site_config import SiteConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class Capabilities:
     runtimes: tuple[str, ...]
     gpus: bool
     max_nodes: int
+    poll_s: float = 0.25  # between two looks at a run, once it has gone on for a while
+    queue_s: float = 0.0  # longest wait for machines behind the submit
 
 
 class Planner(Protocol):
@@ -33,13 +36,20 @@ class Planner(Protocol):
 
     capabilities: Capabilities
 
+    def settle(self, definition: Definition, wanted: Wanted, site: SiteConfig) -> Target:
+        """
+        Decide what was left open: runtime, region, machine, mode.
+
+        Raises:
+            PipelineError: the cloud cannot serve the definition, or has no such choice; said
+                before anything costs money.
+        """
+        ...
+
     def render(self, definition: Definition, target: Target) -> list[dict[str, Any]]:
         """
         The provider's requests, one per step, in symbolic form: `${site.…}` stands for every
         value of an account or machine.
-
-        Raises:
-            PipelineError: the cloud cannot serve the definition.
         """
         ...
 
@@ -75,6 +85,11 @@ class Provisioned:
 
 class Cloud(Protocol):
     """The acting half of a cloud."""
+
+    @property
+    def image_repository(self) -> str | None:
+        """Where nodes pull images from; None where this machine's engine starts them itself."""
+        ...
 
     def room(self, resources: Resources) -> int:
         """How many jobs of this size fit side by side right now; at least 1."""

@@ -49,7 +49,9 @@ class Contract:
                 )
             scratch = Path(variables.get("RPAC_SCRATCH") or Path.cwd())
             environment = variables.get("RPAC_ENVIRONMENT")
-            index = variables.get("RPAC_NODE_INDEX")
+            # a cloud's own variable, by its name: its value differs from node to node
+            named = variables.get("RPAC_NODE_INDEX_FROM", "")
+            index = variables.get("RPAC_NODE_INDEX") or variables.get(named)
             return cls(
                 run=variables["RPAC_RUN"],
                 attempt=int(variables["RPAC_ATTEMPT"]),

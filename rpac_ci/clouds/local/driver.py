@@ -41,6 +41,11 @@ class LocalCloud:
             "docker": DockerNodes(self._folders, store_url),
         }
 
+    @property
+    def image_repository(self) -> None:
+        """The nodes' Docker engine is the one that makes the images."""
+        return None
+
     def room(self, resources: Resources) -> int:
         """As many as there are processors and free memory for."""
         cores = machine.cores() // (resources.nodes * resources.cpus)

@@ -8,7 +8,8 @@ from rpac_ci.clouds.interface import Capabilities
 from rpac_ci.clouds.local import containers
 from rpac_ci.errors import PipelineError
 from rpac_ci.jobs import PROTOCOL
-from rpac_ci.pipeline import Definition, EnvironmentKind, Pipeline, Target
+from rpac_ci.pipeline import Definition, EnvironmentKind, Pipeline, Target, Wanted
+from rpac_ci.site_config import SiteConfig
 
 _SCRATCH = "${site.local.scratch}/${run}-${attempt}"
 
@@ -18,9 +19,34 @@ class LocalPlanner:
 
     capabilities = Capabilities(runtimes=("process", "docker"), gpus=True, max_nodes=64)
 
+    def settle(self, definition: Definition, wanted: Wanted, site: SiteConfig) -> Target:
+        """Nothing to choose but the runtime; see `Planner.settle`."""
+        choices = {"region": wanted.region, "machine": wanted.machine, "spot": wanted.spot or None}
+        if asked := [key for key, value in choices.items() if value is not None]:
+            raise PipelineError(
+                f"cloud local has no {' and no '.join(asked)} to choose",
+                hint=f"leave out {' '.join(f'{key}=…' for key in asked)}",
+            )
+        runtime = wanted.runtime or "process"
+        if runtime not in self.capabilities.runtimes:
+            raise PipelineError(
+                f"cloud=local has no runtime {runtime!r}",
+                hint=f"runtimes: {', '.join(self.capabilities.runtimes)}",
+            )
+        if definition.environment.kind is EnvironmentKind.IMAGE and runtime != "docker":
+            raise PipelineError(
+                f"environment.image needs containers, and runtime={runtime} has none",
+                hint="runtime=docker",
+            )
+        if definition.resources.nodes > self.capabilities.max_nodes:
+            raise PipelineError(
+                f"{definition.resources.nodes} nodes on one machine",
+                hint=f"at most {self.capabilities.max_nodes}",
+            )
+        return Target(cloud="local", runtime=runtime)
+
     def render(self, definition: Definition, target: Target) -> list[dict[str, Any]]:
         """One folder, and one process group or container, for each node; see `Planner.render`."""
-        self._check(definition, target)
         docker = target.runtime == "docker"
         start = _containers(definition) if docker else _processes(definition)
         release: dict[str, Any] = {"step": "release", "scratch": _SCRATCH}
@@ -31,23 +57,6 @@ class LocalPlanner:
     def price(self, pipeline: Pipeline) -> tuple[float, float] | None:
         """Nothing: the machine is there anyway."""
         return 0.0, 0.0
-
-    def _check(self, definition: Definition, target: Target) -> None:
-        can, need = self.capabilities, definition.resources
-        if target.runtime not in can.runtimes:
-            raise PipelineError(
-                f"cloud=local has no runtime {target.runtime!r}",
-                hint=f"runtimes: {', '.join(can.runtimes)}",
-            )
-        if definition.environment.kind is EnvironmentKind.IMAGE and target.runtime != "docker":
-            raise PipelineError(
-                f"environment.image needs containers, and runtime={target.runtime} has none",
-                hint="runtime=docker",
-            )
-        if need.nodes > can.max_nodes:
-            raise PipelineError(
-                f"{need.nodes} nodes on one machine", hint=f"at most {can.max_nodes}"
-            )
 
 
 def _machines(definition: Definition, *, docker: bool) -> dict[str, Any]:

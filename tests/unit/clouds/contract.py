@@ -201,10 +201,11 @@ class CloudContract:
         bench.connect().release(other.spec)
 
     def test_another_attempt_of_a_run_is_a_job_of_its_own(self, bench: Bench, needs: Needs) -> None:
-        spec = make_job(bench.storage, **needs)
-        cloud = bench.connect()
-        cloud.provision(spec)
-        cloud.provision(replace(spec, attempt=2))
-        cloud.release(spec)
-        assert [left for left in cloud.leftovers() if left.run == spec.run]
-        cloud.release(replace(spec, attempt=2))
+        first = Started.on(bench, **needs)
+        second = Started(bench, replace(first.spec, attempt=2))
+        bench.connect().provision(second.spec)
+        second.submit()
+        bench.connect().release(first.spec)
+        assert second.left
+        bench.connect().release(second.spec)
+        assert second.left == []

@@ -1,0 +1,383 @@
+"""
+AWS at work: N nodes as one job of AWS Batch on machines that come and go with it.
+
+Prerequisites: the extra `aws`; `clouds.aws` in rpac.yaml, which `rpac setup aws` writes; and
+credentials where the SDK looks for them. `AWS_ENDPOINT_URL` leads to another server that speaks the
+same API, and is told to the nodes.
+
+    rpac reproduce exp-42 cloud=aws nodes=2 spot=true
+
+Everything of a run is named and tagged by it, so that a second driver finds what a first has made.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from rpac_ci import catalog
+from rpac_ci.canonical import Json
+from rpac_ci.clouds.aws.board import JobBoard, pages
+from rpac_ci.clouds.aws.clients import Aws, clients
+from rpac_ci.clouds.aws.errors import translated
+from rpac_ci.clouds.aws.plan import CLOUD, job_of
+from rpac_ci.clouds.aws.requests import MAX_VCPUS, Job, Shape
+from rpac_ci.clouds.aws.shapes import Shapes
+from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
+from rpac_ci.errors import CloudError, CommandError
+from rpac_ci.experiment_model import Mode, Resources
+from rpac_ci.jobs import JobSpec, JobState, Keys, longest_s
+from rpac_ci.pipeline import Target
+
+if TYPE_CHECKING:
+    from rpac_ci.site_clouds import AwsSite
+    from rpac_ci.storage import Storage
+    from rpac_ci.workspace import Workspace
+
+LOG_GROUP = "/aws/batch/job"
+LOG_EVENTS = 1000  # of a node program's own words
+SETTLED_S = 60.0  # until then a job that was just submitted may be missing in what AWS says
+STOP_POLL_S = 2.0
+# where a stand-in for AWS is, for the nodes: addresses, never credentials
+PASSED_ON = (
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ALLOW_HTTP", "AWS_METADATA_ENDPOINT",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)  # fmt: skip
+_STATES = {
+    "SUBMITTED": JobState.PENDING, "PENDING": JobState.PENDING, "RUNNABLE": JobState.PENDING,
+    "STARTING": JobState.PENDING, "RUNNING": JobState.RUNNING, "SUCCEEDED": JobState.SUCCEEDED,
+    "FAILED": JobState.FAILED,
+}  # fmt: skip
+_ENDED = (JobState.SUCCEEDED, JobState.FAILED)
+_OPEN = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+
+
+class AwsCloud:
+    """Nodes on AWS; see `clouds.interface.Cloud`."""
+
+    def __init__(self, shared: Shared, account: AwsSite, storage: Storage) -> None:
+        """
+        Args:
+            shared: by all runs of this process.
+            account: what the repository uses of AWS.
+            storage: the runs' store, where nodes are asked to stop.
+        """
+        self._aws = shared.aws
+        self._board = shared.board
+        self._ids = shared.ids
+        self._account = account
+        self._storage = storage
+        self._shapes = Shapes(shared.aws.batch, account)
+
+    @property
+    def image_repository(self) -> str | None:
+        """Where nodes pull their image from."""
+        return self._account.repository
+
+    def room(self, resources: Resources) -> int:
+        """As many as one shape may have processors for."""
+        return max(1, MAX_VCPUS // (resources.nodes * resources.cpus))
+
+    def provision(self, spec: JobSpec) -> Provisioned:
+        """The shape; machines come with the job."""
+        queue = self._shapes.ensure(_shape(spec))
+        facts: dict[str, Any] = {
+            "region": self._aws.region, "machine": spec.machine, "mode": spec.mode, "queue": queue,
+            "spot": spec.spot,
+        }  # fmt: skip
+        endpoint = self._aws.endpoint()
+        if endpoint is None:
+            return Provisioned(facts=facts)
+        remark = f"not AWS itself: a server that speaks its API, at {endpoint}"
+        return Provisioned(facts={**facts, "endpoint": endpoint}, remarks=(remark,))
+
+    def submit(self, spec: JobSpec, environment: dict[str, str]) -> dict[str, Any]:
+        """Definition and job of the run, those of an earlier try where there are any."""
+        job = self._job(spec, environment)
+        queue, name = _shape(spec).name(self._account), job.name(self._account)
+        found = self._find_job(queue, name)
+        if found is None:
+            # a second definition of the same content does no harm: release takes all of the run's
+            with translated("registering the job definition"):
+                self._aws.batch.register_job_definition(**job.definition(self._account))
+            with translated("submitting the job"):
+                found = self._aws.batch.submit_job(**job.submission(self._account, queue))["jobId"]
+            self._ids[name] = found
+        return {"job": found, "name": name, "queue": queue, "at": time.time()}
+
+    def observe(self, spec: JobSpec, submitted: dict[str, Any]) -> Observation:
+        """From the job, and of an array from the states of all its children."""
+        if not submitted:
+            return Observation(state=JobState.UNKNOWN)
+        said = self._board.look(submitted["job"])
+        if said is None:
+            young = time.time() - submitted["at"] < SETTLED_S
+            return Observation(state=JobState.PENDING if young else JobState.UNKNOWN)
+        reason = str(said.get("statusReason", ""))
+        return Observation(state=_state(said), detail=reason)
+
+    def node_log(self, spec: JobSpec, index: int) -> str:
+        """What CloudWatch Logs has of the node program's own words."""
+        try:
+            stream = self._stream(spec, index)
+            if stream is None:
+                return ""
+            with translated("reading a node's log"):
+                events = self._aws.logs.get_log_events(
+                    logGroupName=LOG_GROUP, logStreamName=stream, limit=LOG_EVENTS,
+                    startFromHead=False,
+                )["events"]  # fmt: skip
+        except CloudError:
+            return ""  # it says little, and the run's own logs are in the store
+        return "".join(f"{event['message']}\n" for event in events)
+
+    def stop(self, spec: JobSpec, *, grace_s: float) -> None:
+        """The nodes are asked by way of the store; then the job is terminated."""
+        job = self._known_job(spec)
+        if job is None:
+            return
+        asked: dict[str, Json] = {"why": "stopped by rpac", "stopped": True}
+        self._storage.create_json(Keys(spec.run).cancel, asked)
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline:
+            said = self._describe([job])
+            if not said or _state(said[0]) in _ENDED:
+                return
+            if _state(said[0]) is JobState.PENDING:
+                break  # nobody is there to be asked
+            time.sleep(STOP_POLL_S)
+        self._terminate(job, "stopped by rpac")
+
+    def release(self, spec: JobSpec) -> dict[str, Any]:
+        """Job ended, definition gone: machines leave by themselves when nothing is left to do."""
+        job = self._known_job(spec)
+        said: list[dict[str, Any]] = []
+        if job is not None:
+            said = self._describe([job])
+            if said and _state(said[0]) not in _ENDED:
+                self._terminate(job, "released by rpac")
+                said = self._until_ended(job)
+            self._board.forget(job)
+            self._ids.pop(self._name(spec), None)
+        left = {"jobs": sum(_state(one) in (JobState.PENDING, JobState.RUNNING) for one in said)}
+        for definition in self._definitions(self._name(spec)):
+            self._deregister(definition)
+        left["definitions"] = len(self._definitions(self._name(spec)))
+        if any(left.values()):
+            raise CloudError(f"{spec.run} still has {left} on AWS", transient=True)
+        return {"left": left, "cost_usd": self._cost(spec, said)}
+
+    def leftovers(self) -> list[Leftover]:
+        """Jobs that are not over, and definitions, of any run of this repository."""
+        listed = {
+            job["jobId"]: self._run_of(job["jobName"])
+            for queue in self._shapes.names()
+            for status in _OPEN
+            for job in self._list_jobs(queue, jobStatus=status)
+        }
+        found = [
+            Leftover(run=run, kind="job", name=said["jobId"])
+            for said in self._describe([job for job, run in listed.items() if run])
+            if _state(said) not in _ENDED and (run := listed[said["jobId"]])
+        ]
+        for definition in self._definitions():
+            run = self._run_of(definition["jobDefinitionName"])
+            if run:
+                name = definition["jobDefinitionArn"]
+                found.append(Leftover(run=run, kind="job definition", name=name))
+        return found
+
+    def discard(self, leftover: Leftover) -> None:
+        """Terminate a job, deregister a definition."""
+        if leftover.kind == "job":
+            self._terminate(leftover.name, "swept by rpac")
+            self._until_ended(leftover.name)
+        else:
+            self._deregister({"jobDefinitionArn": leftover.name})
+
+    # --- names ----------------------------------------------------------------------------------
+
+    def _name(self, spec: JobSpec) -> str:
+        return f"{self._account.name}-{spec.run}-{spec.attempt}"
+
+    def _run_of(self, name: str) -> str | None:
+        """The run that a job or definition belongs to by its name; None for foreign ones."""
+        prefix = f"{self._account.name}-"
+        run, _, attempt = name.removeprefix(prefix).rpartition("-")
+        return run if name.startswith(prefix) and run and attempt.isdigit() else None
+
+    def _job(self, spec: JobSpec, environment: dict[str, str]) -> Job:
+        variables = {
+            **{name: os.environ[name] for name in PASSED_ON if os.environ.get(name)},
+            **environment,
+            "AWS_REGION": self._aws.region,
+            "RPAC_STORE": self._account.store,
+        }
+        return job_of(
+            _need(spec), _target(spec), run=spec.run, attempt=str(spec.attempt),
+            image=spec.image or "", limit_s=int(longest_s(spec.time_limit_s, spec.waits)),
+            environment=variables,
+        )  # fmt: skip
+
+    # --- definitions ----------------------------------------------------------------------------
+
+    def _definitions(self, name: str | None = None) -> list[dict[str, Any]]:
+        asked: dict[str, Any] = {"status": "ACTIVE"}
+        if name is not None:
+            asked["jobDefinitionName"] = name
+        with translated("looking at job definitions"):
+            found = self._aws.batch.get_paginator("describe_job_definitions").paginate(**asked)
+            return [d for page in found for d in page["jobDefinitions"] if d["status"] == "ACTIVE"]
+
+    def _deregister(self, definition: dict[str, Any]) -> None:
+        with translated("deregistering the job definition"):
+            self._aws.batch.deregister_job_definition(jobDefinition=definition["jobDefinitionArn"])
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def _known_job(self, spec: JobSpec) -> str | None:
+        return self._find_job(_shape(spec).name(self._account), self._name(spec))
+
+    def _find_job(self, queue: str, name: str) -> str | None:
+        """The job of this name, as far as AWS remembers (about a week behind its end)."""
+        if name not in self._ids:
+            filters = [{"name": "JOB_NAME", "values": [name]}]
+            for job in self._list_jobs(queue, filters=filters):
+                if job["jobName"] == name:
+                    self._ids[name] = job["jobId"]
+                    break
+        return self._ids.get(name)
+
+    def _list_jobs(self, queue: str, **asked: Any) -> Iterator[dict[str, Any]]:
+        with translated("listing jobs"):
+            try:
+                for page in self._aws.batch.get_paginator("list_jobs").paginate(
+                    jobQueue=queue, **asked
+                ):
+                    for job in page["jobSummaryList"]:
+                        if not set(":#") & set(job["jobId"]):  # those are parts of another job
+                            yield job
+            except self._aws.batch.exceptions.ClientException as exc:
+                if "does not exist" not in str(exc):
+                    raise
+
+    def _describe(self, jobs: list[str]) -> list[dict[str, Any]]:
+        with translated("looking at jobs"):
+            return [
+                job
+                for page in pages(jobs)
+                for job in self._aws.batch.describe_jobs(jobs=page)["jobs"]
+            ]
+
+    def _terminate(self, job: str, why: str) -> None:
+        # never CancelJob, which does nothing once a job is starting
+        with translated("terminating the job"):
+            self._aws.batch.terminate_job(jobId=job, reason=why)
+
+    def _until_ended(self, job: str, limit_s: float = 120.0) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + limit_s
+        while True:
+            said = self._describe([job])
+            ended = all(_state(one) in _ENDED for one in said)
+            if ended or time.monotonic() > deadline:
+                return said
+            time.sleep(STOP_POLL_S)
+
+    def _stream(self, spec: JobSpec, index: int) -> str | None:
+        job = self._known_job(spec)
+        if job is None:
+            return None
+        if spec.mode == Mode.MNP:
+            job = f"{job}#{index}" if self._describe([f"{job}#{index}"]) else job
+        elif spec.nodes > 1:
+            job = f"{job}:{index}"
+        [said] = self._describe([job]) or [{}]
+        stream = said.get("container", {}).get("logStreamName")
+        return str(stream) if stream else None
+
+    def _cost(self, spec: JobSpec, said: list[dict[str, Any]]) -> float | None:
+        """Time of the containers at the catalog's price; None where there is no price."""
+        price = catalog.load(CLOUD).price(spec.machine or "", self._aws.region, spot=spec.spot)
+        if price is None:
+            return None
+        if said and spec.mode == Mode.GANG and spec.nodes > 1:  # an array itself has no times
+            said = self._describe([f"{said[0]['jobId']}:{index}" for index in range(spec.nodes)])
+        times = [
+            (one["stoppedAt"] - one["startedAt"]) / 1000
+            for one in said
+            if one.get("startedAt") and one.get("stoppedAt")
+        ]
+        nodes = spec.nodes if spec.mode == Mode.MNP else 1
+        return sum(catalog.usd(price, seconds, nodes) for seconds in times)
+
+
+def _state(said: dict[str, Any]) -> JobState:
+    """Of a job, also of an array, whose own status says little until all its children are over."""
+    summary = said.get("arrayProperties", {}).get("statusSummary")
+    if not summary:
+        return _STATES.get(said["status"], JobState.UNKNOWN)
+    size = said["arrayProperties"].get("size", sum(summary.values()))
+    if summary.get("SUCCEEDED", 0) + summary.get("FAILED", 0) >= size:
+        return JobState.FAILED if summary.get("FAILED") else JobState.SUCCEEDED
+    started = summary.get("RUNNING", 0) + summary.get("SUCCEEDED", 0) + summary.get("FAILED", 0)
+    return JobState.RUNNING if started else JobState.PENDING
+
+
+def _shape(spec: JobSpec) -> Shape:
+    if not spec.machine or not spec.mode:
+        raise CloudError(f"the job of {spec.run} names no machine of AWS")
+    return Shape(machine=spec.machine, mode=Mode(spec.mode), spot=spec.spot)
+
+
+def _target(spec: JobSpec) -> Target:
+    assert spec.mode
+    return Target(
+        cloud=CLOUD, runtime="docker", machine=spec.machine, mode=Mode(spec.mode), spot=spec.spot
+    )
+
+
+def _need(spec: JobSpec) -> Resources:
+    return Resources(nodes=spec.nodes, cpus=spec.cpus, memory=spec.memory_mib, gpus=spec.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the runs of one process share: clients, descriptions of jobs, ids of jobs by name."""
+
+    aws: Aws
+    board: JobBoard
+    ids: dict[str, str] = field(default_factory=dict)
+
+
+@cache
+def _shared(region: str, _endpoint: str | None) -> Shared:
+    """Another endpoint is another cloud."""
+    aws = clients(region)
+
+    def describe(jobs: list[str]) -> list[dict[str, Any]]:
+        with translated("looking at jobs"):
+            found: list[dict[str, Any]] = aws.batch.describe_jobs(jobs=jobs)["jobs"]
+            return found
+
+    return Shared(aws, JobBoard(describe))
+
+
+def connect(workspace: Workspace) -> AwsCloud:
+    """
+    AWS for the runs of a workspace.
+
+    Raises:
+        RpacError: the workspace's settings name no account, or the SDK is not installed.
+    """
+    account = workspace.config.clouds.aws
+    if account is None:
+        raise CommandError(
+            "rpac.yaml names nothing on AWS (clouds.aws)",
+            hint="rpac setup aws makes what is needed and writes it there",
+        )
+    shared = _shared(account.region, os.environ.get("AWS_ENDPOINT_URL"))
+    return AwsCloud(shared, account, workspace.storage)

@@ -1,0 +1,166 @@
+"""
+AWS against a stand-in: moto over a real socket, its Batch starting real containers (see
+`standins.aws` for where that is not AWS). What every cloud promises, and stories from the command
+line to the report.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rpac_ci import images
+from rpac_ci.clouds.aws import driver
+from rpac_ci.clouds.aws.driver import AwsCloud
+from rpac_ci.jobs import JobSpec
+from rpac_ci.site_clouds import AwsSite
+from rpac_ci.storage import Storage
+from tests.conftest import QUICK, QUICK_MAIN, ROOT, WriteExperiment, git
+from tests.docker_engine import Engine
+from tests.integration.conftest import Terminal
+from tests.standins import aws
+from tests.standins.aws import AwsStandin
+from tests.unit.clouds.contract import CloudContract, Needs
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory, docker: Engine) -> Iterator[str]:
+    """A registry, where there is a Docker engine to push to it."""
+    with aws.registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture
+def account(tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsStandin]:
+    """An account, and this process's environment such that SDKs find it."""
+    with aws.serve(tmp_path, docker=True, repository=f"{registry}/rpac") as standin:
+        for name, value in standin.environment.items():
+            monkeypatch.setenv(name, value)
+        yield standin
+        driver._shared.cache_clear()  # its server is gone
+
+
+@dataclass(frozen=True)
+class AwsBench:
+    """The cloud over a bucket of the stand-in."""
+
+    standin: AwsStandin
+    storage: Storage
+
+    def connect(self) -> AwsCloud:
+        site = AwsSite.model_validate(self.standin.site)
+        shared = driver._shared(site.region, os.environ["AWS_ENDPOINT_URL"])
+        return AwsCloud(driver.Shared(shared.aws, shared.board), site, self.storage)
+
+    def too_large(self, spec: JobSpec) -> JobSpec:
+        return replace(spec, machine="x999.huge")
+
+
+class TestContract(CloudContract):
+    """What every cloud promises."""
+
+    @pytest.fixture
+    def bench(self, account: AwsStandin) -> Iterator[AwsBench]:
+        bench = AwsBench(account, Storage(account.site["store"], region=aws.REGION))
+        yield bench
+        for left in bench.connect().leftovers():
+            bench.connect().discard(left)
+
+    @pytest.fixture
+    def needs(self, docker: Engine, registry: str) -> Needs:
+        image = images.publish(docker("process").id, f"{registry}/rpac")
+        return {
+            "runtime": "docker", "image": image, "memory_mib": 512, "machine": "m6i.large",
+            "mode": "gang",
+        }  # fmt: skip
+
+
+# --- stories --------------------------------------------------------------------------------------
+
+
+def lab(rpac: Terminal, account: AwsStandin) -> None:
+    """A repository whose settings name the account."""
+    (rpac.root / "rpac.yaml").write_text(account.settings())
+    git(rpac.root, "add", "rpac.yaml")
+    git(rpac.root, "commit", "--quiet", "--message", "settings")
+
+
+def quick(write: WriteExperiment, engine: str, lock: str | None) -> None:
+    yaml = QUICK.format(name="quick").replace("engine: process", f"engine: {engine}")
+    files = {"main.py": QUICK_MAIN}
+    if lock:
+        yaml += "environment: {lock: requirements.lock}\n"
+        files["requirements.lock"] = (ROOT / lock / "requirements.lock").read_text()
+    write("quick", yaml, files)
+
+
+@pytest.mark.parametrize(("engine", "lock"), [("dask", "images/dask"), ("spark", "images/spark")])
+def test_two_nodes_on_aws_from_the_command_to_the_report(
+    rpac: Terminal, write_experiment: WriteExperiment, account: AwsStandin, docker: Engine,
+    engine: str, lock: str,
+) -> None:  # fmt: skip
+    docker(engine)
+    lab(rpac, account)
+    quick(write_experiment, engine, lock)
+
+    done = rpac("reproduce", "quick", "cloud=aws", "nodes=2", "spot=true", "cpus=2")
+
+    assert done.code == 0, done.out + done.err
+    record = rpac.last()
+    around = record["circumstances"]
+    assert around["cloud"] == "aws"
+    assert len(around["nodes"]) == 2, "both have proved themselves"
+    assert record["verdict"]["outcome"] == "reproduced: identical"
+    report = rpac("show", record["run"]).out
+    assert "not AWS itself: a server that speaks its API" in report
+    assert "Cost | 0." in report.replace("|", "|") or "USD" in report
+    asked = account.gate.count()
+    polls = asked.pop("describejobs", 0)
+    assert sum(asked.values()) <= 17, asked  # the first run of an account also makes the shape
+    assert polls < 60
+    [request] = [c for c in account.gate.calls if c.action == "createcomputeenvironment"]
+    assert b'"type": "SPOT"' in request.body
+    assert rpac("sweep").out.strip() == "nothing is left over"
+    fetched = rpac("fetch", record["run"], str(rpac.root.parent / "fetched"))
+    assert fetched.code == 0, fetched.err
+    assert (rpac.root.parent / "fetched" / "metrics.json").exists()
+
+    before = account.gate.count()
+    again = rpac("reproduce", f"quick@{record['run']}")
+    assert again.code == 0, again.out + again.err
+    asked = account.gate.count() - before
+    asked.pop("describejobs", 0)
+    assert sum(asked.values()) <= 15, asked
+    assert rpac.last()["identity"]["reproduces"] == record["run"]
+
+
+def test_one_node_as_a_multi_node_parallel_job_and_spot_refused(
+    rpac: Terminal, write_experiment: WriteExperiment, account: AwsStandin, docker: Engine
+) -> None:
+    docker("process")
+    lab(rpac, account)
+    yaml = QUICK.format(name="quick") + "clouds: {aws: {mode: mnp}}\n"
+    write_experiment("quick", yaml)
+    refused = rpac("reproduce", "quick", "cloud=aws", "spot=true")
+    assert refused.code == 2
+    assert "spot machines never start in the mode mnp" in refused.err
+    assert account.gate.count() == {}, "refused before anything was asked"
+
+    done = rpac("reproduce", "quick", "cloud=aws")
+
+    assert done.code == 0, done.out + done.err
+    [request] = [c for c in account.gate.calls if c.action == "registerjobdefinition"]
+    assert b'"multinode"' in request.body
+    assert rpac("sweep").out.strip() == "nothing is left over"
+
+
+def told(record: dict[str, Any]) -> str:
+    """Why a run ended as it did."""
+    return str(record["outcome"].get("message") or record["outcome"])
