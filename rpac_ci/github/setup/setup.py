@@ -7,16 +7,13 @@ of `.gitignore`), written where there is nothing and never touched again.
 
 from __future__ import annotations
 
-import difflib
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rpac_ci import experiments, scaffold
-from rpac_ci.errors import CommandError
+from rpac_ci import experiments, file_changes, scaffold
 from rpac_ci.experiment_model import EXPERIMENT_FILE
+from rpac_ci.file_changes import Change
 from rpac_ci.git import Git
 from rpac_ci.github.setup import generated, sources
 from rpac_ci.github.setup.generated import State
@@ -26,7 +23,6 @@ from rpac_ci.site_config import CONFIG_FILE, load_site
 EXAMPLE = "estimate-pi"
 EXAMPLE_TITLE = "Pi, estimated by throwing darts"
 IGNORED = ".rpac/"
-MAX_BYTES = 2**20  # of a file that is read here
 
 _SETTINGS = """\
 # What this repository allows, and who may ask for it. None of it is secret. On GitHub only the file
@@ -48,20 +44,6 @@ _WHY_LEFT = {
     State.EDITED: "edited by hand, so it is left alone; to have it renewed, delete it first",
     State.FOREIGN: "not written by rpac, so it is left alone; rpac needs a file under this name",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A file to write; `before` is None for a new one."""
-
-    path: str
-    before: str | None
-    after: str
-
-    @property
-    def action(self) -> str:
-        """What is done: `create` or `update`."""
-        return "create" if self.before is None else "update"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +71,7 @@ class Setup:
 
     def diff(self) -> str:
         """The changes as `git diff` would show them."""
-        return "".join(_diff(change) for change in self.changes)
+        return "".join(change.diff() for change in self.changes)
 
 
 def prepare(start: Path, *, source: str | None = None, upgrade: bool = False) -> Setup:
@@ -111,11 +93,11 @@ def prepare(start: Path, *, source: str | None = None, upgrade: bool = False) ->
     settings = _settings(git)
     folder = _folder(git) if settings else load_site(root).experiments
     known = list(experiments.find(root / folder))
-    recorded = generated.recorded_source(_read(root, generated.ACTION))
+    recorded = generated.recorded_source(file_changes.read(root, generated.ACTION))
     chosen = sources.find(root, source, recorded, upgrade=upgrade)
     changes, left = [], []
     for path, wanted in generated.render(chosen).items():
-        found = _read(root, path)
+        found = file_changes.read(root, path)
         state = generated.state(found, wanted)
         if state is State.MISSING or (state is State.OUTDATED and upgrade):
             changes.append(Change(path=path, before=found, after=wanted))
@@ -140,18 +122,7 @@ def apply(setup: Setup) -> None:
     Raises:
         CommandError: one cannot be written, or has changed since it was shown.
     """
-    for change in setup.changes:
-        if _read(setup.root, change.path) != change.before:
-            raise CommandError(
-                f"{change.path} has changed in the meantime", hint="look again: rpac init"
-            )
-    for change in setup.changes:
-        path = setup.root / change.path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, change.after)
-        except OSError as exc:
-            raise CommandError(f"{change.path} cannot be written: {exc.strerror}") from exc
+    file_changes.write(setup.root, setup.changes, again="rpac init")
 
 
 def _settings(git: Git) -> Change | None:
@@ -177,71 +148,14 @@ def _folder(git: Git) -> str:
 def _example(root: Path, folder: str) -> Iterator[Change]:
     for name, content in scaffold.files(EXAMPLE, EXAMPLE_TITLE).items():
         path = f"{folder}/{EXAMPLE}/{name}"
-        if _read(root, path) is None:
+        if file_changes.read(root, path) is None:
             yield Change(path=path, before=None, after=content)
 
 
 def _ignore(root: Path) -> Iterator[Change]:
-    before = _read(root, ".gitignore")
+    before = file_changes.read(root, ".gitignore")
     lines = (before or "").splitlines()
     if any(line.strip().strip("/") == IGNORED.strip("/") for line in lines):
         return
     glue = "" if not before or before.endswith("\n") else "\n"
     yield Change(path=".gitignore", before=before, after=f"{before or ''}{glue}{IGNORED}\n")
-
-
-def _read(root: Path, path: str) -> str | None:
-    """
-    A file of the repository; None when there is none.
-
-    Raises:
-        CommandError: it is no plain text file in the repository.
-    """
-    file = root / path
-    if not file.resolve().is_relative_to(root.resolve()) or file.is_symlink():
-        raise CommandError(f"{path} is a link, or in a linked folder; rpac writes plain files only")
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    except OSError as exc:
-        raise CommandError(f"{path} cannot be read: {exc.strerror}") from exc
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise CommandError(f"{path} is not text in UTF-8") from None
-    if len(content) > MAX_BYTES:
-        raise CommandError(f"{path} has more than {MAX_BYTES} bytes")
-    return text
-
-
-def _write(path: Path, text: str) -> None:
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - a file that is open already
-            file.write(text.encode())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _diff(change: Change) -> str:
-    lines = difflib.unified_diff(
-        (change.before or "").splitlines(keepends=True),
-        change.after.splitlines(keepends=True),
-        f"a/{change.path}" if change.before is not None else "/dev/null",
-        f"b/{change.path}",
-    )
-    return "".join(
-        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
-    )
