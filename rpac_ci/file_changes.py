@@ -1,4 +1,4 @@
-"""Changes of files that people keep: shown as a diff first, then each written at once or not at all."""
+"""Changes of files that people keep: shown first, then each written at once or not at all."""
 
 from __future__ import annotations
 
