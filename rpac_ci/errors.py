@@ -106,6 +106,25 @@ class CloudError(RpacError):
 
     exit_code = ExitCode.COULD_NOT_RUN
 
+    def __init__(self, message: str, *, hint: str = "", transient: bool | None = None) -> None:
+        super().__init__(message, hint=hint)
+        if transient is not None:
+            self.transient = transient
+
+
+class CredentialsError(CloudError):
+    """The cloud does not know who asks, or does not let them do this."""
+
+
+class QuotaError(CloudError):
+    """The account may not have as much as was asked for."""
+
+
+class ThrottledError(CloudError):
+    """The cloud was asked too often; later it will answer."""
+
+    transient = True
+
 
 class CapacityError(CloudError):
     """The cloud does not have the machines that were asked for."""
