@@ -8,6 +8,7 @@ bounded size and depth.
 
 from __future__ import annotations
 
+import io
 import re
 import stat
 from collections.abc import Callable
@@ -105,6 +106,93 @@ def loads(data: bytes, *, file: str) -> Document:
     if builder.problems:
         raise ExperimentError(builder.problems)
     return Document(file, builder.value, builder.positions)
+
+
+def with_value(text: str, path: tuple[str, str], value: Json, *, file: str) -> str:
+    """
+    A file's text with another value at one place, comments and all else as they are.
+
+    Only the lines of the top-level key `path[0]` are written again, and the comments among them
+    are kept.
+
+    Args:
+        text: of the file.
+        path: a top-level key and a key in its mapping.
+        value: plain values; None takes the key away, and its parent when that is empty then.
+        file: its name, for messages.
+
+    Raises:
+        ExperimentError: the text is not YAML, or not written so that one part can be replaced (all
+            of it in braces, for example); nobody's file is damaged for that.
+    """
+    document = loads(text.encode(), file=file)
+    before = document.value if document.value is not None else {}
+    if not isinstance(before, dict):
+        raise ExperimentError([document.problem((), "not a mapping", "keys and values")])
+    top, key = path
+    parent = before.get(top)
+    inner = {} if not isinstance(parent, dict) else dict(parent)
+    inner.pop(key, None)
+    if value is not None:
+        inner[key] = value
+    wanted = {name: one for name, one in before.items() if name != top}
+    if inner:
+        wanted[top] = inner
+    begin, end = _lines_of(document, text, top)
+    lines = text.splitlines(keepends=True)
+    old = "".join(lines[begin:end])
+    new = _rewritten(old, top, key, value) if inner else ""
+    if old == "" and lines and not lines[-1].endswith("\n"):
+        new = f"\n{new}"
+    edited = "".join([*lines[:begin], new, *lines[end:]])
+    try:
+        right = (loads(edited.encode(), file=file).value or {}) == wanted
+    except ExperimentError:
+        right = False
+    if not right:
+        what = "cannot be changed in place"
+        raise ExperimentError([document.problem((top,), what, "one key on each line")])
+    return edited
+
+
+def _lines_of(document: Document, text: str, top: str) -> tuple[int, int]:
+    """The lines of a top-level key, without the comments and blank lines before the next one."""
+    lines = text.splitlines()
+    if (top,) not in document.positions:
+        return len(lines), len(lines)
+    begin = document.positions[(top,)][0] - 1
+    later = [place[0] - 1 for key, place in document.positions.items() if len(key) == 1]
+    end = min((line for line in later if line > begin), default=len(lines))
+    while end - 1 > begin and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
+        end -= 1
+    return begin, end
+
+
+def _rewritten(old: str, top: str, key: str, value: Json) -> str:
+    """The lines of one top-level key with another value in it; comments are kept."""
+    yaml = YAML()  # the reader that keeps comments
+    yaml.preserve_quotes = True
+    yaml.width = 2**16  # lines are as long as people made them
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    tree = yaml.load(old) if old else {}
+    tree = tree if isinstance(tree, dict) else {}
+    if not isinstance(tree.get(top), dict):
+        tree[top] = {}
+    parent = tree[top]
+    if value is None:
+        parent.pop(key, None)
+    elif isinstance(value, dict) and isinstance(parent.get(key), dict):
+        there = parent[key]
+        for gone in [name for name in there if name not in value]:
+            del there[gone]
+        for name, one in value.items():
+            if there.get(name) != one:
+                there[name] = one
+    else:
+        parent[key] = value
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue()
 
 
 def _too_large(file: str, size: int) -> ExperimentError:
