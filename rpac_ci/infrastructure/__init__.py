@@ -1,0 +1,1 @@
+"""What `rpac setup` makes in an account, as templates of the cloud's own kind."""
