@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from rpac_ci.cli.group import JSON, cli
-from rpac_ci.errors import ExitCode, PolicyError
+from rpac_ci.cli.group import JSON, agreed, at_a_terminal, cli, show_diff
+from rpac_ci.errors import CommandError, ExitCode, ExperimentError, PolicyError
 
 if TYPE_CHECKING:
     from rpac_ci.canonical import Json
+    from rpac_ci.github.diagnosis import Finding
     from rpac_ci.github.setup.setup import Setup
 
 
@@ -41,41 +42,27 @@ def init(
     setup = setups.prepare(Path(), source=source, upgrade=upgrade)
     if not as_json:
         _show(setup)
-    write = bool(setup.changes) and not dry_run and (yes or _agreed(ask=not as_json))
+    ask = not as_json
+    write = bool(setup.changes) and not dry_run and (yes or agreed("Write these changes?", ask=ask))
     if write:
         setups.apply(setup)
     if as_json:
         click.echo(json.dumps(_to_json(setup, written=write), indent=2, sort_keys=True))
     elif write:
         _next_steps(setup)
-    if setup.changes and not (write or dry_run) and (as_json or not _at_a_terminal()):
+    if setup.changes and not (write or dry_run) and (as_json or not at_a_terminal()):
         raise PolicyError(
             "nothing was written, and nobody asked", hint="to write it: rpac init --yes"
         )
     return int(ExitCode.OK)
 
 
-def _agreed(*, ask: bool) -> bool:
-    return ask and _at_a_terminal() and click.confirm("Write these changes?", err=True)
-
-
-def _at_a_terminal() -> bool:
-    return sys.stdin.isatty()
-
-
 def _show(setup: Setup) -> None:
-    for line in setup.diff().splitlines():
-        click.secho(line, fg=None if "NO_COLOR" in os.environ else _color(line))
+    show_diff(setup.diff())
     for left in setup.left:
         click.echo(f"{left.path}: {left.state}: {left.why}", err=True)
     if not setup.changes:
         click.echo("nothing to write")
-
-
-def _color(line: str) -> str | None:
-    if line.startswith(("+++", "---", "@@")):
-        return "cyan"
-    return {"+": "green", "-": "red"}.get(line[:1])
 
 
 def _next_steps(setup: Setup) -> None:
@@ -99,24 +86,59 @@ def _to_json(setup: Setup, *, written: bool) -> dict[str, Json]:
 
 
 @cli.command()
+@click.argument("cloud", required=False, type=click.Choice(["aws"]))
 @click.option(
     "--environment", default="rpac-cloud", show_default=True,
     help="Environment whose jobs may enter a cloud; part of the subjects that are printed.",
 )  # fmt: skip
-@click.option("--offline", is_flag=True, help="Do not ask GitHub.")
+@click.option("--offline", is_flag=True, help="Do not ask GitHub or a cloud.")
 @JSON
-def doctor(environment: str, offline: bool, as_json: bool) -> int:
+def doctor(cloud: str | None, environment: str, offline: bool, as_json: bool) -> int:
     """
     Check what the bot needs, here and on GitHub, and print the fix of each finding.
 
-    Reads GITHUB_TOKEN or GH_TOKEN; changes nothing. The exit code is 2 when something has to be
-    fixed.
+    A cloud that rpac.yaml names is looked at, too; with its name as an argument, it alone. Reads
+    GITHUB_TOKEN or GH_TOKEN; changes nothing. The exit code is 2 when something has to be fixed.
     """
     from rpac_ci.github import doctor as doctors
+    from rpac_ci.github.diagnosis import Report
 
-    report = doctors.examine(Path(), os.environ, environment=environment, offline=offline)
+    if cloud is None:
+        report = doctors.examine(Path(), os.environ, environment=environment, offline=offline)
+    else:
+        report = Report(findings=())
+    if not offline:
+        found = _cloud_findings(asked=cloud is not None)
+        report = replace(report, findings=(*report.findings, *found))
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2, sort_keys=True, ensure_ascii=False))
     else:
         click.echo(report.text())
     return int(ExitCode.OK if report.healthy else ExitCode.INVALID_INPUT)
+
+
+def _cloud_findings(*, asked: bool) -> list[Finding]:
+    from rpac_ci.git import Git
+    from rpac_ci.github.diagnosis import Finding, Severity
+    from rpac_ci.site_config import load_site
+
+    try:
+        made = load_site(Git.discover(Path()).root).clouds.aws
+    except ExperimentError:
+        if asked:
+            raise
+        return []  # the mistakes are among the findings already
+    if made is None:
+        if asked:
+            raise CommandError("rpac.yaml names no place on AWS", hint="rpac setup aws makes one")
+        return []
+    from rpac_ci.clouds.aws.clients import clients
+    from rpac_ci.clouds.aws.doctor import examine
+
+    try:
+        return examine(made, clients(made.region))
+    except CommandError as exc:
+        if asked:
+            raise
+        topic, what = "aws", f"not checked: {exc.message}"
+        return [Finding(topic=topic, severity=Severity.WARNING, what=what, fix=exc.hint)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 import click
@@ -36,3 +37,25 @@ def cli(folder: str | None) -> None:
 def print_json(value: Any) -> None:
     """Print a result for programs."""
     click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def at_a_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def agreed(question: str, *, ask: bool = True) -> bool:
+    """Ask; nobody at a terminal, or nobody to be asked, means no."""
+    return ask and at_a_terminal() and click.confirm(question, err=True)
+
+
+def show_diff(diff: str) -> None:
+    """Print a diff in the colours of one."""
+    for line in diff.splitlines():
+        click.secho(line, fg=None if "NO_COLOR" in os.environ else _color(line))
+
+
+def _color(line: str) -> str | None:
+    if line.startswith(("+++", "---", "@@")):
+        return "cyan"
+    return {"+": "green", "-": "red"}.get(line[:1])

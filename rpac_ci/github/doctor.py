@@ -151,6 +151,25 @@ def file_findings(found: Mapping[str, str | None], where: str) -> Iterator[Findi
         yield fine("workflows", f"as rpac {__version__} writes them, {where}")
 
 
+def find_repository(git: Git, environ: Mapping[str, str]) -> tuple[str, str]:
+    """
+    The server and OWNER/NAME of a clone; the name is empty when `origin` is not on GitHub.
+
+    Args:
+        git: a clone, whose `origin` names the repository unless the variables do.
+        environ: variables of the process.
+    """
+    remote = git.maybe("config", "--get", "remote.origin.url") or ""
+    found = re.fullmatch(
+        r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)(?P<host>[A-Za-z0-9.-]+)(?::[0-9]+)?[/:]"
+        r"(?P<name>[A-Za-z0-9_-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?",
+        remote,
+    )
+    server = environ.get("GITHUB_SERVER_URL", "").rstrip("/")
+    name = environ.get("GITHUB_REPOSITORY") or (found["name"] if found else "")
+    return server or (f"https://{found['host']}" if found else "https://github.com"), name
+
+
 def find_host(git: Git, environ: Mapping[str, str]) -> tuple[Host | None, str]:
     """
     Where to ask, with which token.
@@ -162,17 +181,9 @@ def find_host(git: Git, environ: Mapping[str, str]) -> tuple[Host | None, str]:
     Returns:
         None with the reason why GitHub cannot be asked.
     """
-    remote = git.maybe("config", "--get", "remote.origin.url") or ""
-    found = re.fullmatch(
-        r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)(?P<host>[A-Za-z0-9.-]+)(?::[0-9]+)?[/:]"
-        r"(?P<name>[A-Za-z0-9_-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?",
-        remote,
-    )
-    server = environ.get("GITHUB_SERVER_URL", "").rstrip("/")
-    name = environ.get("GITHUB_REPOSITORY") or (found["name"] if found else "")
+    server, name = find_repository(git, environ)
     if not name:
         return None, "the remote 'origin' is no repository on GitHub"
-    server = server or (f"https://{found['host']}" if found else "https://github.com")
     token = environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN") or ""
     api = environ.get("GITHUB_API_URL", "")
     if server == "https://github.com":

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from rpac_ci import experiments
 from rpac_ci.cli import github as cli_github
+from rpac_ci.cli import group as cli_group
 from rpac_ci.errors import CommandError, ExperimentError, PolicyError
 from rpac_ci.github.setup import generated, setup, sources
 from rpac_ci.github.setup.generated import ACTION, FILES, State
@@ -418,7 +419,8 @@ def test_a_person_is_asked(
     repository: Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, writes: bool
 ) -> None:
     monkeypatch.chdir(repository)
-    monkeypatch.setattr(cli_github, "_at_a_terminal", lambda: True)
+    monkeypatch.setattr(cli_group, "at_a_terminal", lambda: True)
+    monkeypatch.setattr(cli_github, "at_a_terminal", lambda: True)
     result = CliRunner().invoke(
         cli_github.init, ["--source", GIT], input=answer, standalone_mode=False
     )
