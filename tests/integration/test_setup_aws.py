@@ -338,6 +338,8 @@ def test_the_doctor_tells_of_subnets_that_cannot_work(aws: Aws, rpac: Terminal) 
     assert found.code == 2
     assert f"{site.subnets[0]} has no route to an internet gateway" in found.out
     assert "not in us-east-1: subnet-00000000000000000" in found.out
+    path.write_text(path.read_text().replace(site.subnets[0], "subnet-00000000000000001"))
+    assert "subnet-00000000000000001, subnet-0" in rpac("doctor", "aws").out
 
 
 def test_credentials_that_are_missing_are_a_finding(

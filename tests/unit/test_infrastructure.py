@@ -246,7 +246,7 @@ def test_parameters_keep_what_nobody_asks_to_change() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"name": "lab-2"}, {"name": "Lab"}, {"name": "2lab"}, {"name": "l"},
+        {"environment": "a:b"}, {"name": "lab-2"}, {"name": "Lab"}, {"name": "2lab"}, {"name": "l"},
         {"repository": "lab"}, {"repository": "lab/a:b"}, {"repository": "lab/*"},
         {"budget": 5.0}, {"email": "a@b.example"}, {"function": "https://b/k"},
     ],

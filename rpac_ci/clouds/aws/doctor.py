@@ -174,8 +174,9 @@ def _denied(aws: Aws, source: str, grant: template.Grant, values: dict[str, str]
         answer = aws.iam.simulate_principal_policy(
             PolicySourceArn=source,
             ActionNames=list(grant.actions),
-            # a role that is not known here is not asked for
-            ResourceArns=[one for one in resources if one and one != "*"] or ["*"],
+            # something that has such a name; a role that is not known here is not asked for
+            ResourceArns=[one.replace("*", "x") for one in resources if one and one != "*"]
+            or ["*"],
             ContextEntries=context,
         )
     return [
@@ -238,15 +239,18 @@ def _network(made: AwsSite, aws: Aws) -> Iterator[Finding]:
     wanted = [*made.subnets, *made.private_subnets]
     with translated("looking at the subnets"):
         found = aws.ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": wanted}])
-        known = {one["SubnetId"]: one for one in found["Subnets"]}
-        vpcs = sorted({one["VpcId"] for one in known.values()})
-        tables = aws.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": vpcs}])
-        points = aws.ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": vpcs}])
+    known = {one["SubnetId"]: one for one in found["Subnets"]}
     if missing := [subnet for subnet in wanted if subnet not in known]:
         yield Finding(
             topic=topic, severity=Severity.ERROR,
             what=f"not in {made.region}: {', '.join(missing)}", fix=_SETUP,
         )  # fmt: skip
+    if not known:
+        return
+    vpcs = sorted({one["VpcId"] for one in known.values()})
+    with translated("looking at the networks"):
+        tables = aws.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": vpcs}])
+        points = aws.ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": vpcs}])
     services = {one["ServiceName"].split(".", 3)[-1] for one in points["VpcEndpoints"]}
     for subnet in (one for one in wanted if one in known):
         public = subnet in made.subnets

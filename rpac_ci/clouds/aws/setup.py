@@ -18,6 +18,7 @@ from rpac_ci.canonical import Json
 from rpac_ci.clouds.aws.errors import translated
 from rpac_ci.errors import CloudError, CommandError
 from rpac_ci.file_changes import Change
+from rpac_ci.github.oidc import check_environment
 from rpac_ci.site_clouds import AwsSite
 from rpac_ci.site_config import CONFIG_FILE, SCHEMA, parse_site_text
 
@@ -53,6 +54,8 @@ class Wishes:
             raise CommandError(
                 f"{self.repository[:150]!a} is no repository on GitHub", hint="OWNER/NAME"
             )
+        if self.environment is not None:
+            check_environment(self.environment)
         if (self.budget is None) != (self.email is None):
             raise CommandError("a budget needs somebody to tell", hint="--budget USD --email MAIL")
         if self.function is not None and not _FUNCTION.fullmatch(self.function):
