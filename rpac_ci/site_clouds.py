@@ -13,8 +13,8 @@ from pydantic import Field, StringConstraints
 
 from rpac_ci.experiment_model import Model
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]"
-Name: TypeAlias = Annotated[str, StringConstraints(pattern=rf"^{_NAME}{{0,47}}$")]
+# no hyphen: `<name>-*` must mean what is made for this repository and nothing else
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,23}$")]
 AwsRegion: TypeAlias = Annotated[
     str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,3}-[0-9]{1,2}$")
 ]
@@ -41,7 +41,9 @@ class AwsSite(Model):
     """One region of an AWS account, as far as a repository uses it."""
 
     region: AwsRegion
-    name: Name  # begins the name of whatever is made for this repository, and is its tag
+    # begins the name of whatever is made for this repository, and is its tag; the launch template
+    # `<name>-nodes` and the log group `/rpac/<name>/jobs` go by it
+    name: Name
     store: S3Url
     repository: Repository  # that the nodes' images are pushed to and pulled from
     subnets: Annotated[list[Subnet], Field(min_length=1, max_length=16)]

@@ -73,7 +73,7 @@ FORMS: Mapping[str, str] = MappingProxyType(
         "clouds": "a mapping such as {aws: {region: us-west-2, …}} (rpac setup aws prints it)",
         "clouds.aws": "a mapping such as {region: us-west-2, …} (rpac setup aws prints it)",
         "clouds.aws.region": "a region such as us-west-2",
-        "clouds.aws.name": "up to 48 letters, digits, - and _",
+        "clouds.aws.name": "2 to 24 lower-case letters and digits, the first a letter",
         "clouds.aws.store": "a bucket, with a prefix or without, such as s3://our-lab-rpac/runs",
         "clouds.aws.repository": "a repository of images such as ghcr.io/our-lab/rpac",
         "clouds.aws.subnets": "a list such as [subnet-0123456789abcdef0]",

@@ -101,6 +101,9 @@ class Gate(ThreadingHTTPServer):
         if handler.headers.get("transfer-encoding") == "chunked":
             body = _chunks(handler)
         call = _call(handler, body)
+        if call.action == "GetLogEvents":  # moto has one group for all
+            asked = {**json.loads(body), "logGroupName": "/aws/batch/job"}
+            body = json.dumps(asked).encode()
         with self._lock:
             self.calls.append(call)
             fault = next((f for f in self.faults if _fits(f, call)), None)
@@ -301,7 +304,7 @@ def _account(standin: AwsStandin, repository: str) -> dict[str, Any]:
     profile = iam.create_instance_profile(InstanceProfileName="rpac")["InstanceProfile"]["Arn"]
     iam.add_role_to_instance_profile(InstanceProfileName="rpac", RoleName="rpac-machine")
     return {
-        "region": REGION, "name": "rpac-lab", "store": f"s3://{BUCKET}/runs",
+        "region": REGION, "name": "rpaclab", "store": f"s3://{BUCKET}/runs",
         "repository": repository, "subnets": subnets[:1], "private_subnets": subnets[1:],
         "security_groups": [group], "instance_profile": profile, "job_role": roles["node"],
         "service_role": roles["batch"],

@@ -61,7 +61,7 @@ rerun:
 clouds:
   aws:
     region: eu-central-1
-    name: rpac-our-lab
+    name: rpacourlab
     store: s3://our-lab-rpac/runs
     repository: ghcr.io/our-lab/rpac
     subnets: [subnet-0123456789abcdef0]
@@ -132,7 +132,7 @@ def test_every_key_is_read() -> None:
     aws = config.clouds.aws
     assert aws is not None
     assert (aws.region, aws.name, aws.store) == (
-        "eu-central-1", "rpac-our-lab", "s3://our-lab-rpac/runs"
+        "eu-central-1", "rpacourlab", "s3://our-lab-rpac/runs"
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from rpac_ci.clouds.aws.board import JobBoard, pages
 from rpac_ci.clouds.aws.clients import Aws, clients
 from rpac_ci.clouds.aws.errors import translated
 from rpac_ci.clouds.aws.plan import CLOUD, job_of
-from rpac_ci.clouds.aws.requests import MAX_VCPUS, Job, Shape
+from rpac_ci.clouds.aws.requests import MAX_VCPUS, Job, Shape, log_group
 from rpac_ci.clouds.aws.shapes import Shapes
 from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
 from rpac_ci.errors import CloudError, CommandError
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from rpac_ci.storage import Storage
     from rpac_ci.workspace import Workspace
 
-LOG_GROUP = "/aws/batch/job"
 LOG_EVENTS = 1000  # of a node program's own words
 SETTLED_S = 60.0  # until then a job that was just submitted may be missing in what AWS says
 STOP_POLL_S = 2.0
@@ -128,7 +127,7 @@ class AwsCloud:
                 return ""
             with translated("reading a node's log"):
                 events = self._aws.logs.get_log_events(
-                    logGroupName=LOG_GROUP, logStreamName=stream, limit=LOG_EVENTS,
+                    logGroupName=log_group(self._account), logStreamName=stream, limit=LOG_EVENTS,
                     startFromHead=False,
                 )["events"]  # fmt: skip
         except CloudError:

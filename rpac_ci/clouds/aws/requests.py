@@ -58,6 +58,11 @@ class Symbols:
 Account: TypeAlias = AwsSite | Symbols
 
 
+def log_group(account: Account) -> str:
+    """Where the words of the nodes' programs go."""
+    return f"/rpac/{account.name}/jobs"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """A kind of machine, and how it is had."""
@@ -83,6 +88,11 @@ class Shape:
                 "subnets": subnets,
                 "securityGroupIds": account.security_groups,
                 "instanceRole": account.instance_profile,
+                # encrypted disks, no metadata without a token: of the account's stack
+                "launchTemplate": {
+                    "launchTemplateName": f"{account.name}-nodes",
+                    "version": "$Default",
+                },
                 "tags": {NAME: account.name},
             },
             "tags": {NAME: account.name},
@@ -171,7 +181,10 @@ class Job:
                 "initProcessEnabled": True,
                 "sharedMemorySize": int(self.memory_mib * _SHARED_MEMORY),
             },
-            "logConfiguration": {"logDriver": "awslogs"},
+            "logConfiguration": {
+                "logDriver": "awslogs",
+                "options": {"awslogs-group": log_group(account)},
+            },
         }
         if account.execution_role:
             container["executionRoleArn"] = account.execution_role

@@ -25,7 +25,7 @@ from tests.unit.builders import definition
 GROUP, SUBNET = "sg-0123456789abcdef0", "subnet-0123456789abcdef0"
 ROLE = "arn:aws:iam::123456789012:role/rpac-node"
 ACCOUNT = {
-    "region": "eu-central-1", "name": "rpac-lab", "store": "s3://lab-rpac/runs",
+    "region": "eu-central-1", "name": "rpaclab", "store": "s3://lab-rpac/runs",
     "repository": "ghcr.io/lab/rpac", "subnets": [SUBNET], "security_groups": [GROUP],
     "instance_profile": "arn:aws:iam::123456789012:instance-profile/rpac", "job_role": ROLE,
 }  # fmt: skip
@@ -107,7 +107,7 @@ def test_a_past_run_keeps_its_machine_until_the_need_is_another() -> None:
 def test_a_plan_needs_no_account_and_says_nothing_of_one() -> None:
     without, within = plan("nodes=2").to_bytes(), plan("nodes=2", site=site()).to_bytes()
     assert within == without.replace(b"us-east-1", b"eu-central-1")
-    for secret in ("lab-rpac", "ghcr.io/lab", SUBNET, GROUP, "123456789012"):
+    for secret in ("rpaclab", "lab-rpac", "ghcr.io/lab", SUBNET, GROUP, "123456789012"):
         assert secret.encode() not in within
 
 
