@@ -28,6 +28,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BUCKET = "lab-rpac"
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "standin", "AWS_SECRET_ACCESS_KEY": "standin-secret"}
@@ -315,7 +317,8 @@ def _account(standin: AwsStandin, repository: str) -> dict[str, Any]:
 def registry(folder: Path) -> Iterator[str]:
     """A container registry on this machine; yields `localhost:<port>`."""
     program = shutil.which("docker-registry")
-    assert program, "apt-get install docker-registry"
+    if program is None:
+        pytest.skip("no container registry here: apt-get install docker-registry")
     port = _free_port()
     config = folder / "registry.yml"
     config.write_text(
