@@ -26,11 +26,11 @@ from rpac_ci.bot.tickets import Approved, Dispatch, Ticket
 from rpac_ci.bot.tickets import Handled as HandledComment
 from rpac_ci.commands import Approve, Plan
 from rpac_ci.driver import load_pipeline
-from rpac_ci.errors import GitHubError, RpacError
+from rpac_ci.errors import GitHubError, PolicyError, RpacError
 from rpac_ci.events import timestamp
 from rpac_ci.policy import Decision, Kind
 from rpac_ci.source_trees import SourceFile
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import LOCAL, Workspace
 
 PULL_REF = "refs/rpac/pull"
 
@@ -127,10 +127,23 @@ def _plan(session: Session, work: Work, there: Workspace) -> None:
     try:
         study = work.part.study if work.part else None
         work.planned = bot_plans.make(there, asked, str(command.target), words, study=study)
+        _check_cloud(work.planned.plan.pipeline.target.cloud, work)
         work.ticket = work.planned.ticket.signed()
     except RpacError as exc:
         work.problem = exc
         work.section = comments.problem(work.text, exc)
+
+
+def _check_cloud(cloud: str, work: Work) -> None:
+    """
+    Raises:
+        PolicyError: the jobs have no way into this cloud; nothing would come of it.
+    """
+    if cloud != LOCAL and not isinstance(work.command, Plan):
+        raise PolicyError(
+            f"comments start no runs on {cloud} yet, only plan them",
+            hint=f"from a terminal: rpac {work.text.lstrip('/')}",
+        )
 
 
 def other_problems(session: Session, works: Sequence[Work]) -> list[str]:
