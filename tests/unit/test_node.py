@@ -130,6 +130,12 @@ def test_hints_are_taken(tmp_path: Path) -> None:
     assert (contract.environment, contract.cache) == (Path("/opt/venv"), Path("/mnt/cache"))
 
 
+def test_the_place_may_stand_in_a_variable_of_the_cloud_s_own() -> None:
+    named = {**GOOD, "RPAC_NODE_INDEX_FROM": "BATCH_INDEX"}
+    assert Contract.from_environment({**named, "BATCH_INDEX": "3"}).index == 3
+    assert Contract.from_environment(named).index is None, "not every cloud sets it"
+
+
 WRONG = [
     *(({name: None}, f"{name} is not set") for name in GOOD),
     ({"RPAC_PROTOCOL": str(PROTOCOL + 1)}, "rebuild the image"),
