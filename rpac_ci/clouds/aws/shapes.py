@@ -17,6 +17,7 @@ from rpac_ci.clouds.aws.errors import code_of, translated
 from rpac_ci.clouds.aws.requests import Account, Shape
 from rpac_ci.errors import CapacityError, CloudError, ProvisioningError
 
+_REFUSED = ("ClientException", "InvalidParameterValue")
 READY_S, POLL_S = 180.0, 1.0
 
 
@@ -72,7 +73,7 @@ class Shapes:
             look = self._queue if "jobQueueName" in body else self._environment
             if look(name) is not None:
                 return
-            if "instance" in exc.message.lower() and code_of(exc) == "ClientException":
+            if "instance" in exc.message.lower() and code_of(exc) in _REFUSED:
                 raise CapacityError(
                     exc.message, hint="another machine or region: rpac catalog show aws"
                 ) from exc
