@@ -30,15 +30,16 @@ class JobBoard:
         self._lock = threading.Lock()
         self._watched: dict[str, float] = {}  # id -> when somebody asked last
         self._known: dict[str, dict[str, Any]] = {}
+        self._answered: frozenset[str] = frozenset()  # jobs that the last answer was about
         self._asked = float("-inf")
 
     def look(self, job: str) -> dict[str, Any] | None:
         """The job's description, at most `fresh_s` old; None when AWS does not know the job."""
         with self._lock:  # whoever waits here finds a fresh answer afterwards
             now = time.monotonic()
-            new = job not in self._watched
             self._watched[job] = now
-            if new or now - self._asked > self._fresh_s:
+            # asked about before is not enough: that may have failed
+            if job not in self._answered or now - self._asked > self._fresh_s:
                 self._ask(now)
             return self._known.get(job)
 
@@ -47,6 +48,7 @@ class JobBoard:
         with self._lock:
             self._watched.pop(job, None)
             self._known.pop(job, None)
+            self._answered -= {job}
 
     def _ask(self, now: float) -> None:
         stale = now - 60 * max(1.0, self._fresh_s)
@@ -55,7 +57,7 @@ class JobBoard:
         found: dict[str, dict[str, Any]] = {}
         for page in pages(self._watched):
             found |= {description["jobId"]: description for description in self._describe(page)}
-        self._known, self._asked = found, now
+        self._known, self._asked, self._answered = found, now, frozenset(self._watched)
 
 
 def pages(ids: Iterable[str]) -> Iterator[list[str]]:
