@@ -256,8 +256,13 @@ class Storage:
                 raise StorageError(f"{key} in {self.url} leads through a link")
 
     def _error(self, doing: str, exc: Exception) -> StorageError:
+        from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
         first = (str(exc).splitlines() or [type(exc).__name__])[0]
-        return StorageError(f"{doing} in {self.url} failed: {first[:300]}")
+        refused = isinstance(exc, (PermissionDeniedError, UnauthenticatedError))
+        on_aws = refused and self.url.startswith("s3:")
+        hint = "which right is missing: rpac doctor aws" if on_aws else ""
+        return StorageError(f"{doing} in {self.url} failed: {first[:300]}", hint=hint)
 
 
 def _path(url: str) -> Path:
