@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rpac_ci import yaml_io
-from rpac_ci.errors import HistoryError, RpacError, StorageError
+from rpac_ci.errors import CloudError, HistoryError, RpacError, SignInError, StorageError
 from rpac_ci.events import LEASE_S, Driver, EventLog, Kind
 from rpac_ci.jobs import Keys, Reason, longest_s
 from rpac_ci.pipeline import Pipeline
+from rpac_ci.quantities import format_duration
 from rpac_ci.run import MAX_TRIES, Conclude, Next, Over, RunState, Step, Take, Wait, fold, next_step
 from rpac_ci.steps import Steps
 from rpac_ci.workspace import Workspace
@@ -80,7 +81,7 @@ class RunDriver:
         self._watching = False
         self._look_at_clock = 0.0
         self._failed = False  # the last step, and may be tried again
-        self._release_failed = ""
+        self._problem: RpacError | None = None  # of the last step, which leaves the run open
 
     def state(self) -> RunState:
         """The run's state, with a request to cancel folded in."""
@@ -127,20 +128,19 @@ class RunDriver:
             wait: for other drivers too; else return their `Wait`.
 
         Raises:
-            RpacError: the store stays away, or the release fails again and again; the run stays
-                open and `rpac advance` goes on with it.
+            RpacError: the store stays away, the release fails again and again, the cloud does not
+                say what becomes of the job, or nobody is signed in to it; the run stays open and
+                `rpac advance` goes on with it.
         """
         failures, pause = 0, SHORTEST_S
         while True:
             try:
-                decision = self.advance()
-                failures = failures + 1 if self._release_failed else 0
-                problem = self._release_failed
-            except StorageError as exc:
-                decision, problem, failures = None, exc.message, failures + 1
-            if failures >= MAX_TRIES:
-                hint = f"the run stays open; go on with it later: rpac advance {self._run}"
-                raise StorageError(problem, hint=hint)
+                decision, problem = self.advance(), self._problem
+            except (CloudError, StorageError) as exc:  # of the store, or while watching
+                decision, problem = None, exc
+            failures = failures + 1 if problem else 0
+            if problem and (failures >= MAX_TRIES or _is_hopeless(problem, decision)):
+                raise self._stays_open(problem)
             match decision:
                 case Conclude() | Over():
                     return decision
@@ -160,6 +160,11 @@ class RunDriver:
         self._notify(Progress(run=self._run, step="cancel", status="note", detail=says))
         self._workspace.storage.create_json(self._keys.cancel, {"why": why})
 
+    def _stays_open(self, problem: RpacError) -> RpacError:
+        kind = CloudError if isinstance(problem, CloudError) else StorageError
+        hint = f"the run stays open; go on with it later: rpac advance {self._run}"
+        return kind(problem.message, hint="; ".join(filter(None, (problem.hint, hint))))
+
     def _steps(self, state: RunState, step: Step) -> Steps:
         self._pipeline = self._pipeline or read_pipeline(self._workspace, self._run)
         steps = Steps(
@@ -174,7 +179,7 @@ class RunDriver:
         if not self._log.append(Kind.CLAIM, claim, after=state.number):
             return
         self._tell(step, "started")
-        self._failed, self._release_failed = False, ""
+        self._failed, self._problem = False, None
         try:
             with self._log.lease(self._me, LEASE_S):
                 result = self._steps(state, step).take(step)
@@ -189,11 +194,16 @@ class RunDriver:
         if not isinstance(error, RpacError):
             error = RpacError(f"internal error, {type(exc).__name__}: {exc}")
         transient = error.transient or step is Step.RELEASE  # a release is never given up
-        failure = {"step": step.value, "message": error.message, "hint": error.hint,
-                   "transient": transient}  # fmt: skip
+        failure: dict[str, Any] = {
+            "step": step.value, "message": error.message, "hint": error.hint,
+            "transient": transient,
+        }  # fmt: skip
+        if isinstance(error, SignInError):
+            failure["sign_in"] = True
         self._write(Kind.FAILED, failure)
         self._failed = transient
-        self._release_failed = error.message if step is Step.RELEASE else ""
+        leaves_open = step is Step.RELEASE or isinstance(error, SignInError)
+        self._problem = error if leaves_open else None
         self._tell(step, "failed", self._workspace.public(error.message))
 
     def _write(self, kind: Kind, body: dict[str, Any]) -> None:
@@ -223,34 +233,47 @@ class RunDriver:
         if state.cancelled:
             steps.stop()
         ended = steps.watch()
-        if ended is None and self._overdue(steps):
+        if ended is None and (overdue := self._overdue(steps)):
             steps.stop()
-            ended = {
-                "reason": Reason.RUNNER_LOST.value,
-                "message": "the nodes kept silent past every limit and were ended",
-            }
+            ended = {"reason": Reason.RUNNER_LOST.value, "message": overdue}
         if ended is not None:
             body = {"step": Step.WATCH.value, "result": ended}
             body = _clean(body, self._workspace.public)
             self._log.append(Kind.DONE, body, after=state.number)
             self._tell(Step.WATCH, "done", ended["reason"])
 
-    def _overdue(self, steps: Steps) -> bool:
-        """Nodes end by themselves; this is for nodes that cannot. A look now and then will do."""
+    def _overdue(self, steps: Steps) -> str:
+        """
+        Why the job has gone on for too long; empty when it has not.
+
+        Nodes end by themselves; this is for nodes that cannot, and for machines that never come. A
+        look now and then will do.
+        """
         if time.monotonic() < self._look_at_clock:
-            return False
+            return ""
         self._look_at_clock = time.monotonic() + CLOCK_S
-        spec = steps.spec()
-        limit = steps.capabilities.queue_s + longest_s(spec.time_limit_s, spec.waits)
+        spec, queue_s = steps.spec(), steps.capabilities.queue_s
         submitted = next(
             event
             for event in self._log.read()
             if event.kind is Kind.DONE and event.body["step"] == Step.SUBMIT
         )
-        return self._log.age_s(submitted) > limit
+        age_s, observed = self._log.age_s(submitted), steps.observed
+        if observed and observed.waiting and age_s > queue_s:
+            said = f": {observed.detail}" if observed.detail else ""
+            return f"no machines came within {format_duration(queue_s)}{said}"
+        if age_s > queue_s + longest_s(spec.time_limit_s, spec.waits):
+            return "the nodes kept silent past every limit and were ended"
+        return ""
 
     def _tell(self, step: Step, status: str, detail: str = "") -> None:
         self._notify(Progress(run=self._run, step=step.value, status=status, detail=detail))
+
+
+def _is_hopeless(problem: RpacError, decision: Next | None) -> bool:
+    """Whether trying again at once is of no use: release and store may recover at any time."""
+    lasting = isinstance(problem, CloudError) and not problem.transient
+    return isinstance(problem, SignInError) or (lasting and decision is None)
 
 
 def _clean(value: Any, public: Callable[[str], str]) -> Any:

@@ -116,6 +116,10 @@ class CredentialsError(CloudError):
     """The cloud does not know who asks, or does not let them do this."""
 
 
+class SignInError(CredentialsError):
+    """Nobody is signed in to the cloud (any more): the same thing may succeed after that."""
+
+
 class QuotaError(CloudError):
     """The account may not have as much as was asked for."""
 

@@ -111,7 +111,7 @@ def _circumstances(
         python=environment.get("python"),
         packages=environment.get("packages", {}),
         determinism=collected.get("determinism", {}),
-        remarks=provisioned.get("remarks", []),
+        remarks=[*provisioned.get("remarks", []), *_remarks(state.results.get(Step.WATCH, {}))],
         images=environment.get("images", {}),
         hashed_lock=environment.get("hashed", False),
         oversubscribed=_oversubscribed(pipeline, provisioned),
@@ -119,6 +119,11 @@ def _circumstances(
         finished=_finished(events),
         phases=_phases(state, collected, events),
     )
+
+
+def _remarks(ended: dict[str, Any]) -> list[str]:
+    remark = ended.get("remark", "")
+    return [remark] if remark else []
 
 
 def _oversubscribed(pipeline: Pipeline, provisioned: dict[str, Any]) -> bool:

@@ -95,6 +95,8 @@ def _apply(state: RunState, event: Event) -> RunState:
 
 
 def _failed(state: RunState, step: Step, body: dict[str, Any]) -> RunState:
+    if body.get("sign_in"):
+        return state  # it says nothing about the step: whoever is signed in may take it
     tries = {**state.tries, step: state.tries.get(step, 0) + 1}
     state = replace(state, tries=tries)
     if body["transient"] and tries[step] < MAX_TRIES:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rpac_ci import clouds, engines
-from rpac_ci.clouds.interface import Capabilities
+from rpac_ci.clouds.interface import Capabilities, Observation
 from rpac_ci.errors import CloudError, StorageError
 from rpac_ci.jobs import (
     METRICS_FILE,
@@ -63,6 +63,7 @@ class Steps:
         self._tell = tell
         self._keys = Keys(run)
         self._run = RunId(run)
+        self.observed: Observation | None = None  # by the last `watch`
         self._engine = engines.load(pipeline.engine.name.value)
         self._cloud = clouds.load(pipeline.target.cloud, workspace)
         self._staging = Staging(
@@ -161,7 +162,7 @@ class Steps:
     def watch(self) -> dict[str, Any] | None:
         """How the job ended, or None while it goes on; looks once."""
         submitted = self._state.results[Step.SUBMIT]
-        observed = self._cloud.observe(self.spec(), submitted)
+        observed = self.observed = self._cloud.observe(self.spec(), submitted)
         result = self._storage.get_json(self._keys.result)
         if observed.state in (JobState.RUNNING, JobState.PENDING):
             phase = self._storage.get_json(self._keys.phase)
@@ -179,7 +180,12 @@ class Steps:
                 "reason": Reason.RUNNER_LOST.value,
                 "message": "something else stopped the nodes",
             }
-        return {"reason": reason.value, "message": result["message"]}
+        ended = {"reason": reason.value, "message": result["message"]}
+        if reason is Reason.COMPLETED and observed.state is JobState.FAILED:
+            # late, for instance when a machine went before its node program had ended
+            why = f" ({observed.detail})" if observed.detail else ""
+            ended["remark"] = f"the cloud calls the job failed{why}, though its result is complete"
+        return ended
 
     # --- collect and release --------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from rpac_ci.canonical import Json
 from rpac_ci.driver import Notify, Progress, RunDriver
 from rpac_ci.errors import (
     CancelledError,
+    CloudError,
     CommandError,
     ExperimentError,
     HistoryError,
@@ -174,7 +175,7 @@ def reproduce(
             "interrupted before the run was released and recorded",
             hint=f"it stays open; take it to its end with: rpac advance {run}",
         ) from None
-    except (HistoryError, StorageError) as exc:
+    except (CloudError, HistoryError, StorageError) as exc:
         if f"rpac advance {run}" not in exc.hint:
             exc.hint = f"{exc.hint}; then rpac advance {run}".removeprefix("; ")
         raise

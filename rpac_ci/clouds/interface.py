@@ -64,6 +64,7 @@ class Observation:
 
     state: JobState
     detail: str = ""
+    waiting: bool = False  # for machines: none has been there yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

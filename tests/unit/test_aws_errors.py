@@ -19,6 +19,7 @@ from rpac_ci.errors import (
     CredentialsError,
     QuotaError,
     RpacError,
+    SignInError,
     ThrottledError,
 )
 
@@ -41,7 +42,7 @@ def answer(code: str, status: int = 400, message: str = "why") -> ClientError:
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        ("AccessDeniedException", CredentialsError), ("ExpiredTokenException", CredentialsError),
+        ("AccessDeniedException", CredentialsError), ("ExpiredTokenException", SignInError),
         ("Client.UnauthorizedOperation", CredentialsError), ("VcpuLimitExceeded", QuotaError),
         ("InsufficientInstanceCapacity", CapacityError), ("ThrottlingException", ThrottledError),
         ("SlowDown", ThrottledError), ("ClientException", CloudError),

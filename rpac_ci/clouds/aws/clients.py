@@ -6,6 +6,7 @@ Clients of AWS's services: credentials, region and endpoints as the SDK itself f
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ class Aws:
     """
     The services of one region, each client made when it is first used.
 
-    One object serves one thread at a time while it makes clients; made ones may be shared.
+    Threads may share it.
     """
 
     def __init__(self, region: str, *, session: Any = None) -> None:
@@ -42,11 +43,17 @@ class Aws:
         """
         self.region = region
         self._session = session or _session(region)
+        self._making = threading.Lock()  # a session makes one client at a time
 
     @cached_property
     def batch(self) -> Client:
         """AWS Batch."""
         return self._client("batch")
+
+    @cached_property
+    def batch_once(self) -> Client:
+        """AWS Batch asked without further tries: for what a second try would do again."""
+        return self._client("batch", tries=1)
 
     @cached_property
     def s3(self) -> Client:
@@ -94,16 +101,16 @@ class Aws:
         host = urlsplit(url).hostname or ""
         return None if host.endswith(_AWS_HOSTS) else url
 
-    def _client(self, service: str) -> Client:
+    def _client(self, service: str, *, tries: int = TRIES) -> Client:
         from botocore.config import Config
 
         config = Config(
             connect_timeout=CONNECT_S,
             read_timeout=READ_S,
-            retries={"mode": "standard", "total_max_attempts": TRIES},
+            retries={"mode": "standard", "total_max_attempts": tries},
             user_agent_extra=f"rpac/{__version__}",
         )
-        with translated(f"connecting to {service}"):
+        with translated(f"connecting to {service}"), self._making:
             return self._session.client(service, region_name=self.region, config=config)
 
 

@@ -13,6 +13,8 @@ Everything of a run is named and tagged by it, so that a second driver finds wha
 from __future__ import annotations
 
 import os
+import random
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 from rpac_ci import catalog
 from rpac_ci.canonical import Json
 from rpac_ci.clouds.aws.board import JobBoard, pages
-from rpac_ci.clouds.aws.clients import Aws, clients
-from rpac_ci.clouds.aws.errors import translated
+from rpac_ci.clouds.aws.clients import TRIES, Aws, clients
+from rpac_ci.clouds.aws.errors import code_of, translated
 from rpac_ci.clouds.aws.plan import CLOUD, job_of
 from rpac_ci.clouds.aws.requests import MAX_VCPUS, Job, Shape, log_group
 from rpac_ci.clouds.aws.shapes import Shapes
 from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
-from rpac_ci.errors import CloudError, CommandError
+from rpac_ci.errors import CloudError, CommandError, ThrottledError
 from rpac_ci.experiment_model import Mode, Resources
 from rpac_ci.jobs import JobSpec, JobState, Keys, longest_s
 from rpac_ci.pipeline import Target
@@ -52,6 +54,7 @@ _STATES = {
     "FAILED": JobState.FAILED,
 }  # fmt: skip
 _ENDED = (JobState.SUCCEEDED, JobState.FAILED)
+_CONNECTING = threading.Lock()
 _OPEN = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
 
 
@@ -98,15 +101,16 @@ class AwsCloud:
         """Definition and job of the run, those of an earlier try where there are any."""
         job = self._job(spec, environment)
         queue, name = _shape(spec).name(self._account), job.name(self._account)
-        found = self._find_job(queue, name)
-        if found is None:
-            # a second definition of the same content does no harm: release takes all of the run's
-            with translated("registering the job definition"):
-                self._aws.batch.register_job_definition(**job.definition(self._account))
-            with translated("submitting the job"):
-                found = self._aws.batch.submit_job(**job.submission(self._account, queue))["jobId"]
-            self._ids[name] = found
-        return {"job": found, "name": name, "queue": queue, "at": time.time()}
+        jobs = self._jobs(spec)
+        if not jobs:
+            self._register(job)
+            jobs = [self._submit(job, queue)]
+        self._ids[name] = jobs[0]
+        for double in jobs[1:]:  # of a driver that did not see the first one's yet
+            self._terminate(double, "submitted twice")
+        # when it was, by the store's clock: those of drivers may be off
+        self._storage.put(_submitted(spec), b"")
+        return {"job": jobs[0], "name": name, "queue": queue}
 
     def observe(self, spec: JobSpec, submitted: dict[str, Any]) -> Observation:
         """From the job, and of an array from the states of all its children."""
@@ -114,10 +118,11 @@ class AwsCloud:
             return Observation(state=JobState.UNKNOWN)
         said = self._board.look(submitted["job"])
         if said is None:
-            young = time.time() - submitted["at"] < SETTLED_S
-            return Observation(state=JobState.PENDING if young else JobState.UNKNOWN)
+            if self._age_s(spec) < SETTLED_S:
+                return Observation(state=JobState.PENDING)
+            return Observation(state=JobState.UNKNOWN, detail="AWS Batch does not know the job")
         reason = str(said.get("statusReason", ""))
-        return Observation(state=_state(said), detail=reason)
+        return Observation(state=_state(said), detail=reason, waiting=_is_waiting(said))
 
     def node_log(self, spec: JobSpec, index: int) -> str:
         """What CloudWatch Logs has of the node program's own words."""
@@ -136,33 +141,34 @@ class AwsCloud:
 
     def stop(self, spec: JobSpec, *, grace_s: float) -> None:
         """The nodes are asked by way of the store; then the job is terminated."""
-        job = self._known_job(spec)
-        if job is None:
+        jobs = self._jobs(spec)
+        if not jobs:
             return
         asked: dict[str, Json] = {"why": "stopped by rpac", "stopped": True}
         self._storage.create_json(Keys(spec.run).cancel, asked)
         deadline = time.monotonic() + grace_s
-        while time.monotonic() < deadline:
-            said = self._describe([job])
-            if not said or _state(said[0]) in _ENDED:
-                return
-            if _state(said[0]) is JobState.PENDING:
-                break  # nobody is there to be asked
+        while True:
+            going = [one for one in self._describe(jobs) if _state(one) not in _ENDED]
+            there = any(_state(one) is not JobState.PENDING for one in going)
+            if not there or time.monotonic() > deadline:
+                break  # nobody is there to be asked, or they have been asked for long enough
             time.sleep(STOP_POLL_S)
-        self._terminate(job, "stopped by rpac")
+        for one in going:
+            self._terminate(one["jobId"], "stopped by rpac")
 
     def release(self, spec: JobSpec) -> dict[str, Any]:
         """Job ended, definition gone: machines leave by themselves when nothing is left to do."""
-        job = self._known_job(spec)
-        said: list[dict[str, Any]] = []
-        if job is not None:
-            said = self._describe([job])
-            if said and _state(said[0]) not in _ENDED:
-                self._terminate(job, "released by rpac")
-                said = self._until_ended(job)
+        jobs = self._jobs(spec)
+        said = self._describe(jobs)
+        going = [one["jobId"] for one in said if _state(one) not in _ENDED]
+        for job in going:
+            self._terminate(job, "released by rpac")
+        if going:
+            said = self._until_ended(jobs)
+        for job in jobs:
             self._board.forget(job)
-            self._ids.pop(self._name(spec), None)
-        left = {"jobs": sum(_state(one) in (JobState.PENDING, JobState.RUNNING) for one in said)}
+        self._ids.pop(self._name(spec), None)
+        left = {"jobs": sum(_state(one) not in _ENDED for one in said)}
         for definition in self._definitions(self._name(spec)):
             self._deregister(definition)
         left["definitions"] = len(self._definitions(self._name(spec)))
@@ -194,7 +200,7 @@ class AwsCloud:
         """Terminate a job, deregister a definition."""
         if leftover.kind == "job":
             self._terminate(leftover.name, "swept by rpac")
-            self._until_ended(leftover.name)
+            self._until_ended([leftover.name])
         else:
             self._deregister({"jobDefinitionArn": leftover.name})
 
@@ -232,24 +238,72 @@ class AwsCloud:
             found = self._aws.batch.get_paginator("describe_job_definitions").paginate(**asked)
             return [d for page in found for d in page["jobDefinitions"] if d["status"] == "ACTIVE"]
 
+    def _register(self, job: Job) -> None:
+        # a second definition of the same content does no harm: release takes all of the run's
+        with translated("registering the job definition"):
+            self._aws.batch.register_job_definition(**job.definition(self._account))
+
     def _deregister(self, definition: dict[str, Any]) -> None:
         with translated("deregistering the job definition"):
             self._aws.batch.deregister_job_definition(jobDefinition=definition["jobDefinitionArn"])
 
     # --- jobs -----------------------------------------------------------------------------------
 
-    def _known_job(self, spec: JobSpec) -> str | None:
-        return self._find_job(_shape(spec).name(self._account), self._name(spec))
+    def _submit(self, job: Job, queue: str) -> str:
+        """
+        Submit it once: the SDK's own tries would start it again when an answer was lost.
 
-    def _find_job(self, queue: str, name: str) -> str | None:
-        """The job of this name, as far as AWS remembers (about a week behind its end)."""
+        What is not known to have been refused is for another try of the step, which looks first.
+        """
+        body, tries, registered = job.submission(self._account, queue), 1, False
+        while True:
+            try:
+                with translated("submitting the job"):
+                    return str(self._aws.batch_once.submit_job(**body)["jobId"])
+            except ThrottledError:
+                if tries == TRIES:
+                    raise
+                time.sleep(random.uniform(0.5, 1) * 2 ** (tries - 1))  # noqa: S311
+                tries += 1
+            except CloudError as exc:
+                # somebody has swept the definition away under us
+                known = self._definitions(job.name(self._account))
+                gone = code_of(exc) == "ClientException" and not known
+                if registered or not gone:
+                    raise
+                self._register(job)
+                registered = True
+
+    def _jobs(self, spec: JobSpec) -> list[str]:
+        """
+        The run's jobs, oldest first, as far as AWS remembers them (about a week behind their end).
+
+        More than one when a driver's submit was not yet in the list that another has looked at.
+        """
+        queue, name = _shape(spec).name(self._account), self._name(spec)
+        filters = [{"name": "JOB_NAME", "values": [name]}]
+        listed = [job for job in self._list_jobs(queue, filters=filters) if job["jobName"] == name]
+        found = [job["jobId"] for job in sorted(listed, key=lambda job: job["createdAt"])]
+        known = self._ids.get(name)
+        if known and known not in found:  # the list may come behind
+            found.append(known)
+        return found
+
+    def _known_job(self, spec: JobSpec) -> str | None:
+        """The first of them, without asking where this process has it already."""
+        name = self._name(spec)
         if name not in self._ids:
-            filters = [{"name": "JOB_NAME", "values": [name]}]
-            for job in self._list_jobs(queue, filters=filters):
-                if job["jobName"] == name:
-                    self._ids[name] = job["jobId"]
-                    break
+            for job in self._jobs(spec)[:1]:
+                self._ids[name] = job
         return self._ids.get(name)
+
+    def _age_s(self, spec: JobSpec) -> float:
+        """How long ago the job was submitted, in seconds of the store's clock."""
+        marker = self._storage.head(_submitted(spec))
+        if marker is None:
+            return float("inf")
+        now = self._storage.now(f"{Keys(spec.run).control}clock")
+        return (now - marker.modified).total_seconds()
 
     def _list_jobs(self, queue: str, **asked: Any) -> Iterator[dict[str, Any]]:
         with translated("listing jobs"):
@@ -277,10 +331,10 @@ class AwsCloud:
         with translated("terminating the job"):
             self._aws.batch.terminate_job(jobId=job, reason=why)
 
-    def _until_ended(self, job: str, limit_s: float = 120.0) -> list[dict[str, Any]]:
+    def _until_ended(self, jobs: list[str], limit_s: float = 120.0) -> list[dict[str, Any]]:
         deadline = time.monotonic() + limit_s
         while True:
-            said = self._describe([job])
+            said = self._describe(jobs)
             ended = all(_state(one) in _ENDED for one in said)
             if ended or time.monotonic() > deadline:
                 return said
@@ -303,8 +357,9 @@ class AwsCloud:
         price = catalog.load(CLOUD).price(spec.machine or "", self._aws.region, spot=spec.spot)
         if price is None:
             return None
-        if said and spec.mode == Mode.GANG and spec.nodes > 1:  # an array itself has no times
-            said = self._describe([f"{said[0]['jobId']}:{index}" for index in range(spec.nodes)])
+        if spec.mode == Mode.GANG and spec.nodes > 1:  # an array itself has no times
+            arrays = [one["jobId"] for one in said]
+            said = self._describe([f"{job}:{n}" for job in arrays for n in range(spec.nodes)])
         times = [
             (one["stoppedAt"] - one["startedAt"]) / 1000
             for one in said
@@ -324,6 +379,18 @@ def _state(said: dict[str, Any]) -> JobState:
         return JobState.FAILED if summary.get("FAILED") else JobState.SUCCEEDED
     started = summary.get("RUNNING", 0) + summary.get("SUCCEEDED", 0) + summary.get("FAILED", 0)
     return JobState.RUNNING if started else JobState.PENDING
+
+
+def _is_waiting(said: dict[str, Any]) -> bool:
+    """Whether no machine has been there for the job, or for any child of an array, so far."""
+    summary = said.get("arrayProperties", {}).get("statusSummary")
+    states = [state for state, number in summary.items() if number] if summary else []
+    return set(states or [said["status"]]) <= {"SUBMITTED", "PENDING", "RUNNABLE"}
+
+
+def _submitted(spec: JobSpec) -> str:
+    """Key of an object that is as old as the job."""
+    return f"{Keys(spec.run).control}submitted/{spec.attempt}"
 
 
 def _shape(spec: JobSpec) -> Shape:
@@ -378,5 +445,6 @@ def connect(workspace: Workspace) -> AwsCloud:
             "rpac.yaml names nothing on AWS (clouds.aws)",
             hint="rpac setup aws makes what is needed and writes it there",
         )
-    shared = _shared(account.region, os.environ.get("AWS_ENDPOINT_URL"))
+    with _CONNECTING:  # threads of a study come at once, and are to share one board
+        shared = _shared(account.region, os.environ.get("AWS_ENDPOINT_URL"))
     return AwsCloud(shared, account, workspace.storage)

@@ -14,6 +14,7 @@ from rpac_ci.errors import (
     CredentialsError,
     QuotaError,
     RpacError,
+    SignInError,
     ThrottledError,
 )
 
@@ -22,16 +23,20 @@ if TYPE_CHECKING:
 
 MAX_SAID = 500  # characters of AWS's own words: some messages hold kilobytes of encoded details
 
+SIGN_IN = "sign in first, for example: aws sso login, or aws configure"
+
 _KINDS: Mapping[type[CloudError], tuple[str, ...]] = MappingProxyType(
     {
         CredentialsError: (
-            "AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken",
-            "ExpiredTokenException", "Forbidden", "IDPCommunicationError", "IDPRejectedClaim",
-            "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidIdentityToken",
-            "InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken",
-            "NotAuthorized", "OptInRequired", "RequestExpired", "RequestTimeTooSkewed",
-            "SignatureDoesNotMatch", "TokenRefreshRequired", "UnauthorizedOperation",
+            "AccessDenied", "AccessDeniedException", "AuthFailure", "Forbidden",
+            "IDPCommunicationError", "IDPRejectedClaim", "InvalidAccessKeyId",
+            "InvalidClientTokenId", "InvalidIdentityToken", "InvalidSignatureException",
+            "InvalidToken", "MissingAuthenticationToken", "NotAuthorized", "OptInRequired",
+            "RequestTimeTooSkewed", "SignatureDoesNotMatch", "UnauthorizedOperation",
             "UnrecognizedClientException", "403",
+        ),
+        SignInError: (
+            "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired",
         ),
         QuotaError: (
             "AddressLimitExceeded", "InstanceLimitExceeded", "InternetGatewayLimitExceeded",
@@ -60,6 +65,7 @@ CODES: Mapping[str, type[CloudError]] = MappingProxyType(
 _HINTS: Mapping[type[CloudError], str] = MappingProxyType(
     {
         CredentialsError: "which right is missing: rpac doctor aws",
+        SignInError: SIGN_IN,
         QuotaError: "quotas are raised at https://console.aws.amazon.com/servicequotas",
         CapacityError: "another machine, region or time may do",
         ThrottledError: "try again later",
@@ -82,6 +88,7 @@ def translated(doing: str) -> Iterator[None]:
 
     Raises:
         CredentialsError: who asks is unknown or may not do this.
+        SignInError: who asks has to sign in (again).
         QuotaError: the account's limits are reached.
         CapacityError: AWS has no such machines now.
         ThrottledError: asked too often, also after the SDK's own tries.
@@ -138,9 +145,7 @@ def _unanswered(doing: str, exc: BotoCoreError) -> RpacError:
     said = " ".join(str(exc).split())[:MAX_SAID]
     names = {kind.__name__ for kind in type(exc).__mro__}
     if names & set(_NO_CREDENTIALS):
-        return CredentialsError(
-            f"{doing}: {said}", hint="sign in first, for example: aws sso login, or aws configure"
-        )
+        return SignInError(f"{doing}: {said}", hint=SIGN_IN)
     if isinstance(exc, exceptions.NoRegionError):
         return CommandError("no region of AWS is set", hint="--region, or AWS_REGION")
     # no answer at all: nobody knows what happened, so a later try has to look first
