@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from rpac_ci import __version__, clouds
 from rpac_ci.canonical import Json
+from rpac_ci.clouds.interface import Leftover
 from rpac_ci.driver import Notify, RunDriver
-from rpac_ci.errors import HistoryError, RpacError, RunNotFoundError, StorageError
+from rpac_ci.errors import CloudError, HistoryError, RpacError, RunNotFoundError, StorageError
 from rpac_ci.events import LEASE_S, EventLog, Kind, is_gone
 from rpac_ci.jobs import Keys, RunId, Waits, content_key
 from rpac_ci.planning import Plan
@@ -170,16 +171,19 @@ def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
         found = cloud.leftovers()
         # read after the leftovers: a run's marker is there before anything else of it
         still_open = set(names(workspace))
-        if not dry_run:
-            for left in found:
-                if left.run not in still_open:
+        problems: dict[Leftover, str] = {}
+        for left in found:
+            if not dry_run and left.run not in still_open:
+                try:
                     cloud.discard(left)
+                except CloudError as exc:  # the others can be
+                    problems[left] = f": {exc.message}"
         remaining = set(cloud.leftovers())
         for left in found:
             if left.run in still_open:
                 action = f"kept: the run is open, rpac advance {left.run} ends it"
             elif left in remaining:
-                action = "found" if dry_run else "could not be removed"
+                action = "found" if dry_run else f"could not be removed{problems.get(left, '')}"
             else:
                 action = "removed"
             swept.append(Swept(run=left.run, what=f"{left.kind} {left.name}", action=action))
