@@ -40,16 +40,21 @@ _HOP = {"connection", "transfer-encoding", "keep-alive", "host", "content-length
 class Fault:
     """An answer in the place of, or behind, the server's own; used up after `times` requests."""
 
-    action: str  # such as SubmitJob; `*` for any but those of S3
+    action: str  # such as submitjob, PUT of S3; `*` for any but those of S3, `**` for all
     status: int = 400
     code: str = "ThrottlingException"
     message: str = "Rate exceeded"
     times: int = 1
     after: bool = False  # the server has done what was asked, and the answer gets lost
-    hang_s: float = 0.0  # no answer at all, for so long
+    hang_s: float = 0.0  # no answer at all: the connection is cut after so long
+    path: str = ""  # only for requests whose path has this in it
+    skip: int = 0  # so many requests go well before
 
-    def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """In the form of the REST and JSON protocols of Batch and Logs."""
+    def answer(self, service: str) -> tuple[int, dict[str, str], bytes]:
+        """In the form of S3, or of the REST and JSON protocols of Batch and Logs."""
+        if service == "s3":
+            xml = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
+            return self.status, {"content-type": "application/xml"}, xml.encode()
         body = json.dumps({"__type": self.code, "message": self.message, "code": self.code})
         return self.status, {"x-amzn-ErrorType": self.code}, body.encode()
 
@@ -61,6 +66,7 @@ class Call:
     service: str
     action: str
     body: bytes = field(repr=False)
+    path: str = ""
 
 
 class Gate(ThreadingHTTPServer):
@@ -73,6 +79,8 @@ class Gate(ThreadingHTTPServer):
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.before: Callable[[Call], None] = lambda _: None
+        self.after: Callable[[Call], None] = lambda _: None  # done, and not answered yet
+        self.rewrite: Callable[[Call, Any], Any] = lambda _, said: said  # answers of Batch
         self._lock = threading.Lock()
         gate = self
 
@@ -109,6 +117,9 @@ class Gate(ThreadingHTTPServer):
         with self._lock:
             self.calls.append(call)
             fault = next((f for f in self.faults if _fits(f, call)), None)
+            if fault and fault.skip:
+                fault.skip -= 1
+                fault = None
             if fault:
                 fault.times -= 1
                 if not fault.times:
@@ -117,15 +128,18 @@ class Gate(ThreadingHTTPServer):
         if call.action == "terminatejob":
             self._terminate_children(json.loads(body))
         if fault is None:
-            _answer(handler, *self._pass_on(handler, body))
+            answer = self._pass_on(handler, body)
+            self.after(call)
+            _answer(handler, *self._rewritten(call, answer))
             return
         if fault.after:
             self._pass_on(handler, body)
+            self.after(call)
         if fault.hang_s:
             time.sleep(fault.hang_s)
             handler.close_connection = True
             return
-        _answer(handler, *fault.answer())
+        _answer(handler, *fault.answer(call.service))
 
     def count(self, service: str | None = None) -> Counter[str]:
         """Actions asked for, by how often; without S3 unless it is named."""
@@ -135,6 +149,14 @@ class Gate(ThreadingHTTPServer):
                 for call in self.calls
                 if (call.service == service if service else call.service != "s3")
             )
+
+    def _rewritten(
+        self, call: Call, answer: tuple[int, dict[str, str], bytes]
+    ) -> tuple[int, dict[str, str], bytes]:
+        status, headers, content = answer
+        if call.service != "batch" or status != 200:
+            return answer
+        return status, headers, json.dumps(self.rewrite(call, json.loads(content))).encode()
 
     def _pass_on(
         self, handler: BaseHTTPRequestHandler, body: bytes
@@ -184,7 +206,8 @@ class Gate(ThreadingHTTPServer):
 
 
 def _fits(fault: Fault, call: Call) -> bool:
-    return fault.action == call.action or (fault.action == "*" and call.service != "s3")
+    kind = {"*": call.service != "s3", "**": True}.get(fault.action, fault.action == call.action)
+    return kind and fault.path in call.path
 
 
 def _call(handler: BaseHTTPRequestHandler, body: bytes) -> Call:
@@ -197,7 +220,7 @@ def _call(handler: BaseHTTPRequestHandler, body: bytes) -> Call:
         action = handler.command
     if not action:
         action = next((p[7:] for p in body.decode("latin-1").split("&") if p[:7] == "Action="), "")
-    return Call(service, action, body)
+    return Call(service, action, body, handler.path)
 
 
 def _chunks(handler: BaseHTTPRequestHandler) -> bytes:
