@@ -16,14 +16,14 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rpac_ci import catalog
 from rpac_ci.canonical import Json
-from rpac_ci.clouds.aws.board import JobBoard, pages
+from rpac_ci.clouds.aws.batch_jobs import ENDED, OPEN, POLL_S, BatchJobs, is_waiting, state_of
+from rpac_ci.clouds.aws.board import JobBoard
 from rpac_ci.clouds.aws.clients import TRIES, Aws, clients
 from rpac_ci.clouds.aws.errors import code_of, translated
 from rpac_ci.clouds.aws.plan import CLOUD, job_of
@@ -42,20 +42,12 @@ if TYPE_CHECKING:
 
 LOG_EVENTS = 1000  # of a node program's own words
 SETTLED_S = 60.0  # until then a job that was just submitted may be missing in what AWS says
-STOP_POLL_S = 2.0
 # where a stand-in for AWS is, for the nodes: addresses, never credentials
 PASSED_ON = (
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ALLOW_HTTP", "AWS_METADATA_ENDPOINT",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )  # fmt: skip
-_STATES = {
-    "SUBMITTED": JobState.PENDING, "PENDING": JobState.PENDING, "RUNNABLE": JobState.PENDING,
-    "STARTING": JobState.PENDING, "RUNNING": JobState.RUNNING, "SUCCEEDED": JobState.SUCCEEDED,
-    "FAILED": JobState.FAILED,
-}  # fmt: skip
-_ENDED = (JobState.SUCCEEDED, JobState.FAILED)
 _CONNECTING = threading.Lock()
-_OPEN = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
 
 
 class AwsCloud:
@@ -70,6 +62,7 @@ class AwsCloud:
         """
         self._aws = shared.aws
         self._board = shared.board
+        self._batch = BatchJobs(shared.aws)
         self._ids = shared.ids
         self._account = account
         self._storage = storage
@@ -107,7 +100,7 @@ class AwsCloud:
             jobs = [self._submit(job, queue)]
         self._ids[name] = jobs[0]
         for double in jobs[1:]:  # of a driver that did not see the first one's yet
-            self._terminate(double, "submitted twice")
+            self._batch.terminate(double, "submitted twice")
         # when it was, by the store's clock: those of drivers may be off
         self._storage.put(_submitted(spec), b"")
         return {"job": jobs[0], "name": name, "queue": queue}
@@ -122,7 +115,7 @@ class AwsCloud:
                 return Observation(state=JobState.PENDING)
             return Observation(state=JobState.UNKNOWN, detail="AWS Batch does not know the job")
         reason = str(said.get("statusReason", ""))
-        return Observation(state=_state(said), detail=reason, waiting=_is_waiting(said))
+        return Observation(state=state_of(said), detail=reason, waiting=is_waiting(said))
 
     def node_log(self, spec: JobSpec, index: int) -> str:
         """What CloudWatch Logs has of the node program's own words."""
@@ -148,27 +141,27 @@ class AwsCloud:
         self._storage.create_json(Keys(spec.run).cancel, asked)
         deadline = time.monotonic() + grace_s
         while True:
-            going = [one for one in self._describe(jobs) if _state(one) not in _ENDED]
-            there = any(_state(one) is not JobState.PENDING for one in going)
+            going = [one for one in self._batch.describe(jobs) if state_of(one) not in ENDED]
+            there = any(state_of(one) is not JobState.PENDING for one in going)
             if not there or time.monotonic() > deadline:
                 break  # nobody is there to be asked, or they have been asked for long enough
-            time.sleep(STOP_POLL_S)
+            time.sleep(POLL_S)
         for one in going:
-            self._terminate(one["jobId"], "stopped by rpac")
+            self._batch.terminate(one["jobId"], "stopped by rpac")
 
     def release(self, spec: JobSpec) -> dict[str, Any]:
         """Job ended, definition gone: machines leave by themselves when nothing is left to do."""
         jobs = self._jobs(spec)
-        said = self._describe(jobs)
-        going = [one["jobId"] for one in said if _state(one) not in _ENDED]
+        said = self._batch.describe(jobs)
+        going = [one["jobId"] for one in said if state_of(one) not in ENDED]
         for job in going:
-            self._terminate(job, "released by rpac")
+            self._batch.terminate(job, "released by rpac")
         if going:
-            said = self._until_ended(jobs)
+            said = self._batch.until_ended(jobs)
         for job in jobs:
             self._board.forget(job)
         self._ids.pop(self._name(spec), None)
-        left = {"jobs": sum(_state(one) not in _ENDED for one in said)}
+        left = {"jobs": sum(state_of(one) not in ENDED for one in said)}
         for definition in self._definitions(self._name(spec)):
             self._deregister(definition)
         left["definitions"] = len(self._definitions(self._name(spec)))
@@ -181,13 +174,13 @@ class AwsCloud:
         listed = {
             job["jobId"]: self._run_of(job["jobName"])
             for queue in self._shapes.names()
-            for status in _OPEN
-            for job in self._list_jobs(queue, jobStatus=status)
+            for status in OPEN
+            for job in self._batch.each(queue, jobStatus=status)
         }
         found = [
             Leftover(run=run, kind="job", name=said["jobId"])
-            for said in self._describe([job for job, run in listed.items() if run])
-            if _state(said) not in _ENDED and (run := listed[said["jobId"]])
+            for said in self._batch.describe([job for job, run in listed.items() if run])
+            if state_of(said) not in ENDED and (run := listed[said["jobId"]])
         ]
         for definition in self._definitions():
             run = self._run_of(definition["jobDefinitionName"])
@@ -199,8 +192,8 @@ class AwsCloud:
     def discard(self, leftover: Leftover) -> None:
         """Terminate a job, deregister a definition."""
         if leftover.kind == "job":
-            self._terminate(leftover.name, "swept by rpac")
-            self._until_ended([leftover.name])
+            self._batch.terminate(leftover.name, "swept by rpac")
+            self._batch.until_ended([leftover.name])
         else:
             self._deregister({"jobDefinitionArn": leftover.name})
 
@@ -266,11 +259,11 @@ class AwsCloud:
                 time.sleep(random.uniform(0.5, 1) * 2 ** (tries - 1))  # noqa: S311
                 tries += 1
             except CloudError as exc:
-                # somebody has swept the definition away under us
-                known = self._definitions(job.name(self._account))
-                gone = code_of(exc) == "ClientException" and not known
-                if registered or not gone:
+                if registered or code_of(exc) != "ClientException":
                     raise
+                if self._definitions(job.name(self._account)):
+                    raise
+                # somebody has swept the definition away under us
                 self._register(job)
                 registered = True
 
@@ -281,9 +274,7 @@ class AwsCloud:
         More than one when a driver's submit was not yet in the list that another has looked at.
         """
         queue, name = _shape(spec).name(self._account), self._name(spec)
-        filters = [{"name": "JOB_NAME", "values": [name]}]
-        listed = [job for job in self._list_jobs(queue, filters=filters) if job["jobName"] == name]
-        found = [job["jobId"] for job in sorted(listed, key=lambda job: job["createdAt"])]
+        found = self._batch.named(queue, name)
         known = self._ids.get(name)
         if known and known not in found:  # the list may come behind
             found.append(known)
@@ -305,50 +296,15 @@ class AwsCloud:
         now = self._storage.now(f"{Keys(spec.run).control}clock")
         return (now - marker.modified).total_seconds()
 
-    def _list_jobs(self, queue: str, **asked: Any) -> Iterator[dict[str, Any]]:
-        with translated("listing jobs"):
-            try:
-                for page in self._aws.batch.get_paginator("list_jobs").paginate(
-                    jobQueue=queue, **asked
-                ):
-                    for job in page["jobSummaryList"]:
-                        if not set(":#") & set(job["jobId"]):  # those are parts of another job
-                            yield job
-            except self._aws.batch.exceptions.ClientException as exc:
-                if "does not exist" not in str(exc):
-                    raise
-
-    def _describe(self, jobs: list[str]) -> list[dict[str, Any]]:
-        with translated("looking at jobs"):
-            return [
-                job
-                for page in pages(jobs)
-                for job in self._aws.batch.describe_jobs(jobs=page)["jobs"]
-            ]
-
-    def _terminate(self, job: str, why: str) -> None:
-        # never CancelJob, which does nothing once a job is starting
-        with translated("terminating the job"):
-            self._aws.batch.terminate_job(jobId=job, reason=why)
-
-    def _until_ended(self, jobs: list[str], limit_s: float = 120.0) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + limit_s
-        while True:
-            said = self._describe(jobs)
-            ended = all(_state(one) in _ENDED for one in said)
-            if ended or time.monotonic() > deadline:
-                return said
-            time.sleep(STOP_POLL_S)
-
     def _stream(self, spec: JobSpec, index: int) -> str | None:
         job = self._known_job(spec)
         if job is None:
             return None
         if spec.mode == Mode.MNP:
-            job = f"{job}#{index}" if self._describe([f"{job}#{index}"]) else job
+            job = f"{job}#{index}" if self._batch.describe([f"{job}#{index}"]) else job
         elif spec.nodes > 1:
             job = f"{job}:{index}"
-        [said] = self._describe([job]) or [{}]
+        [said] = self._batch.describe([job]) or [{}]
         stream = said.get("container", {}).get("logStreamName")
         return str(stream) if stream else None
 
@@ -359,7 +315,7 @@ class AwsCloud:
             return None
         if spec.mode == Mode.GANG and spec.nodes > 1:  # an array itself has no times
             arrays = [one["jobId"] for one in said]
-            said = self._describe([f"{job}:{n}" for job in arrays for n in range(spec.nodes)])
+            said = self._batch.describe([f"{job}:{n}" for job in arrays for n in range(spec.nodes)])
         times = [
             (one["stoppedAt"] - one["startedAt"]) / 1000
             for one in said
@@ -367,25 +323,6 @@ class AwsCloud:
         ]
         nodes = spec.nodes if spec.mode == Mode.MNP else 1
         return sum(catalog.usd(price, seconds, nodes) for seconds in times)
-
-
-def _state(said: dict[str, Any]) -> JobState:
-    """Of a job, also of an array, whose own status says little until all its children are over."""
-    summary = said.get("arrayProperties", {}).get("statusSummary")
-    if not summary:
-        return _STATES.get(said["status"], JobState.UNKNOWN)
-    size = said["arrayProperties"].get("size", sum(summary.values()))
-    if summary.get("SUCCEEDED", 0) + summary.get("FAILED", 0) >= size:
-        return JobState.FAILED if summary.get("FAILED") else JobState.SUCCEEDED
-    started = summary.get("RUNNING", 0) + summary.get("SUCCEEDED", 0) + summary.get("FAILED", 0)
-    return JobState.RUNNING if started else JobState.PENDING
-
-
-def _is_waiting(said: dict[str, Any]) -> bool:
-    """Whether no machine has been there for the job, or for any child of an array, so far."""
-    summary = said.get("arrayProperties", {}).get("statusSummary")
-    states = [state for state, number in summary.items() if number] if summary else []
-    return set(states or [said["status"]]) <= {"SUBMITTED", "PENDING", "RUNNABLE"}
 
 
 def _submitted(spec: JobSpec) -> str:
