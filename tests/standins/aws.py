@@ -156,7 +156,8 @@ class Gate(ThreadingHTTPServer):
         status, headers, content = answer
         if call.service != "batch" or status != 200:
             return answer
-        return status, headers, json.dumps(self.rewrite(call, json.loads(content))).encode()
+        said = self.rewrite(call, json.loads(content or b"{}"))
+        return status, headers, json.dumps(said).encode()
 
     def _pass_on(
         self, handler: BaseHTTPRequestHandler, body: bytes
