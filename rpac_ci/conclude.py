@@ -74,7 +74,7 @@ def conclude(workspace: Workspace, run: str) -> Conclusion:
     if state.committed is None:
         body = {"log": log_commit, "branch": branch_commit}
         EventLog(storage, run).append(Kind.COMMITTED, body, after=state.number)
-    storage.delete(keys.open)
+    storage.delete(keys.notice, keys.open)
     return Conclusion(
         run=run, record=record, verdict=record.verdict, folder=entry.folder,
         log_commit=log_commit, branch_commit=branch_commit, remark=remark,

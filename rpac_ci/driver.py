@@ -19,7 +19,7 @@ from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import format_duration
 from rpac_ci.run import MAX_TRIES, Conclude, Next, Over, RunState, Step, Take, Wait, fold, next_step
 from rpac_ci.steps import Steps
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import Place
 
 SHORTEST_S = 0.01  # most runs that are watched are short
 CLOCK_S = 30.0
@@ -35,10 +35,19 @@ class Progress:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """This step is due, and is not for this driver."""
+
+    step: Step
+
+
 Notify: TypeAlias = Callable[[Progress], None]
+Leaves: TypeAlias = Callable[[Step, Steps], bool]
+Decision: TypeAlias = Next | Leave
 
 
-def read_pipeline(workspace: Workspace, run: str) -> Pipeline:
+def read_pipeline(workspace: Place, run: str) -> Pipeline:
     """The pipeline of a run in the store."""
     data = workspace.storage.get(Keys(run).pipeline)
     if data is None:
@@ -69,13 +78,30 @@ def load_pipeline(data: bytes) -> Pipeline:
 class RunDriver:
     """One driver of one run."""
 
-    def __init__(self, workspace: Workspace, run: str, *, notify: Notify | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Place,
+        run: str,
+        *,
+        notify: Notify | None = None,
+        leaves: Leaves | None = None,
+        me: Driver | None = None,
+    ) -> None:
+        """
+        Args:
+            workspace: in whose store the run is.
+            run: its id.
+            notify: called with `Progress` as the run goes on.
+            leaves: says of a step that is due whether another driver should take it.
+            me: how this driver signs; by default as a process of this machine.
+        """
         self._workspace = workspace
         self._run = run
         self._keys = Keys(run)
         self._log = EventLog(workspace.storage, run)
-        self._me = Driver.this()
+        self._me = me or Driver.this()
         self._notify = notify or (lambda _: None)
+        self._leaves = leaves
         self._pipeline: Pipeline | None = None
         self._poll_s = SHORTEST_S  # until the cloud is known
         self._watching = False
@@ -94,12 +120,13 @@ class RunDriver:
                 state = fold(self._log.read())
         return state
 
-    def advance(self) -> Next:
+    def advance(self) -> Decision:
         """
         Take one step, if it is ours to take.
 
         Returns:
-            What was decided; `Take(WATCH)` without an effect while the job goes on.
+            What was decided; `Take(WATCH)` without an effect while the job goes on, `Leave` for
+            what this driver leaves to others.
         """
         state = self.state()
         if not state.created:
@@ -110,6 +137,8 @@ class RunDriver:
         )
         decision = next_step(state, driver=self._me.nonce, claim_is_free=free)
         match decision:
+            case Take(step) if self._leaves and self._leaves(step, self._steps(state, step)):
+                return Leave(step)
             case Take(Step.WATCH):
                 self._watch(state)
             case Take(step):
@@ -120,9 +149,9 @@ class RunDriver:
                 pass
         return decision
 
-    def drive(self, *, wait: bool = True) -> Next:
+    def drive(self, *, wait: bool = True) -> Decision:
         """
-        Advance until everything is released.
+        Advance until everything is released, or what comes next is left to another driver.
 
         Args:
             wait: for other drivers too; else return their `Wait`.
@@ -142,7 +171,7 @@ class RunDriver:
             if problem and (failures >= MAX_TRIES or _is_hopeless(problem, decision)):
                 raise self._stays_open(problem)
             match decision:
-                case Conclude() | Over():
+                case Conclude() | Over() | Leave():
                     return decision
                 case Wait() if not wait:
                     return decision

@@ -66,6 +66,15 @@ class Driver:
             started=processes.started(pid) or 0.0,
         )  # fmt: skip
 
+    @classmethod
+    def elsewhere(cls) -> Driver:
+        """
+        This process where ids of processes mean nothing, such as copies of one virtual machine:
+        whether it still lives, only its lease says.
+        """
+        nonce = secrets.token_hex(8)
+        return cls(nonce=nonce, host=f"nowhere/{nonce}", pid=0, started=0.0)
+
     def to_json(self) -> dict[str, Json]:
         """As plain values."""
         return {"nonce": self.nonce, "host": self.host, "pid": self.pid, "started": self.started}

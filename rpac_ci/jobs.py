@@ -183,6 +183,11 @@ class Keys:
         return f"open/{self.run}"
 
     @property
+    def notice(self) -> str:
+        """What a function in a cloud leaves when it can do no more: made once, gone at the end."""
+        return f"notices/{self.run}.json"
+
+    @property
     def pipeline(self) -> str:
         """The pipeline's canonical bytes."""
         return f"{self.control}pipeline.yaml"

@@ -119,9 +119,17 @@ def home(workspace: Workspace, run: str) -> Workspace:
     return next((place for place in workspace.places if place.storage.head(marker)), workspace)
 
 
-def advance(workspace: Workspace, run: str, notify: Notify | None = None) -> Advanced:
+def advance(
+    workspace: Workspace, run: str, notify: Notify | None = None, *, wait: bool = False
+) -> Advanced:
     """
     Go on with one open run as far as it is ours: to its end, or to another driver's claim.
+
+    Args:
+        workspace: of the repository.
+        run: its id.
+        notify: called with `Progress` as the run goes on.
+        wait: for another driver, too, until it is done or gone.
 
     Raises:
         RpacError: the run cannot be taken to its end now and stays open.
@@ -129,7 +137,7 @@ def advance(workspace: Workspace, run: str, notify: Notify | None = None) -> Adv
     workspace = home(workspace, run)
     if not EventLog(workspace.storage, run).read():
         return _forget(workspace, run)
-    decision = RunDriver(workspace, run, notify=notify).drive(wait=False)
+    decision = RunDriver(workspace, run, notify=notify).drive(wait=wait)
     if isinstance(decision, Wait):
         return Advanced(run=run, status=f"another driver is at {decision.step}")
     from rpac_ci.conclude import conclude
@@ -141,12 +149,14 @@ def advance(workspace: Workspace, run: str, notify: Notify | None = None) -> Adv
     )
 
 
-def advance_all(workspace: Workspace, notify: Notify | None = None) -> list[Advanced]:
+def advance_all(
+    workspace: Workspace, notify: Notify | None = None, *, wait: bool = False
+) -> list[Advanced]:
     """Go on with every open run; one that cannot be helped does not hold up the others."""
     advanced = []
     for run in names(workspace):
         try:
-            advanced.append(advance(workspace, run, notify))
+            advanced.append(advance(workspace, run, notify, wait=wait))
         except RpacError as exc:
             advanced.append(Advanced(run=run, status=f"still open: {exc.message}", error=exc))
     return advanced

@@ -23,7 +23,7 @@ from rpac_ci.locators import FileLocator, HttpsLocator, parse_locator
 from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
 from rpac_ci.sources import Content, ContentCache, fetch
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import Place
 
 DOCKER = "docker"
 Tell: TypeAlias = Callable[[str, str], None]  # "note" or "moving", and a line
@@ -34,7 +34,7 @@ class Staging:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: Place,
         pipeline: Pipeline,
         created: Mapping[str, Any],
         tell: Tell,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rpac_ci import clouds, engines
 from rpac_ci.clouds.interface import Capabilities, Observation
@@ -36,7 +36,10 @@ from rpac_ci.sources import ContentCache
 from rpac_ci.staging import DOCKER, Staging, Tell
 from rpac_ci.training import MAX_BYTES as TRAINING_BYTES
 from rpac_ci.training import TRAINING_FILE, parse_training
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import Place
+
+if TYPE_CHECKING:
+    from rpac_ci.output_comparisons import Pair
 
 TAIL_LINES, TAIL_BYTES = 40, 4096
 _LOG = re.compile(r"([0-9]{1,5})/([a-z]+(?:-[0-9]+)?)")
@@ -46,7 +49,7 @@ class Steps:
     """The steps of one run."""
 
     def __init__(
-        self, workspace: Workspace, run: str, pipeline: Pipeline, state: RunState, tell: Tell
+        self, workspace: Place, run: str, pipeline: Pipeline, state: RunState, tell: Tell
     ) -> None:
         """
         Args:
@@ -238,13 +241,23 @@ class Steps:
         training, problem = parse_training(content)
         return {"training": training.to_json() if training else None, "training_problem": problem}
 
-    def _comparisons(self, outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def compares(self) -> bool:
+        """Whether collecting looks into files, with what the extra `compare` brings."""
+        result = self._storage.get_json(self._keys.result) or {}
+        return bool(self._pairs(result.get("outputs", [])))
+
+    def _pairs(self, outputs: list[dict[str, Any]]) -> list[Pair]:
         from rpac_ci import output_comparisons
 
         reference = Reference.model_validate(self._state.created["reference"])
         staged = self._state.results.get(Step.STAGE, {}).get("data", {})
         data = {name: item["sha256"] for name, item in staged.items()}
-        found = list(output_comparisons.pairs(self._pipeline.verify, reference, outputs, data))
+        return list(output_comparisons.pairs(self._pipeline.verify, reference, outputs, data))
+
+    def _comparisons(self, outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from rpac_ci import output_comparisons
+
+        found = self._pairs(outputs)
         if not found:
             return []
         self._tell("moving", f"comparing the contents of {count(len(found), 'file')}")
@@ -301,7 +314,7 @@ def _shown(text: str) -> str:
     return "".join(c for c in plain if c.isprintable() or c in "\n\r\t")
 
 
-def read_log(workspace: Workspace, run: str, index: int, role: str, *, start: int = 0) -> str:
+def read_log(workspace: Place, run: str, index: int, role: str, *, start: int = 0) -> str:
     """The text of one log from part `start` on."""
     prefix = Keys(run).log(index, role)
     parts = [e.key for e in workspace.storage.list(prefix)][start:]

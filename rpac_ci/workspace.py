@@ -1,6 +1,8 @@
 """
 A repository with what rpac keeps beside it: settings, object store, scratch folders, cache.
 
+All but the repository itself is a `Place`: enough to go on with runs, also where there is no git.
+
 `.rpac/` in the repository holds the store and the nodes' folders and ignores itself; the cache of
 content and environments belongs to the user (`RPAC_CACHE`, else `~/.cache/rpac`).
 """
@@ -12,6 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from rpac_ci.errors import CommandError, StorageError
 from rpac_ci.git import Git
@@ -21,61 +24,38 @@ from rpac_ci.storage import Storage
 LOCAL = "local"
 
 
-@dataclass(frozen=True)
-class Workspace:
-    """One repository and the folders that go with it."""
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where runs are kept and gone on with: settings, a store, folders of this machine."""
 
     root: Path
-    git: Git
     config: SiteConfig
     cache: Path
     cloud: str = LOCAL  # whose store holds the runs that are meant
-
-    @classmethod
-    def open(cls, start: Path | str = ".") -> Workspace:
-        """
-        The workspace around a folder.
-
-        Raises:
-            HistoryError: not in a git repository.
-            ExperimentError: `rpac.yaml` has mistakes.
-        """
-        git = Git.discover(Path(start))
-        return cls(root=git.root, git=git, config=load_site(git.root), cache=_cache_folder())
-
-    @classmethod
-    def at(cls, git: Git, config: SiteConfig | None = None) -> Workspace:
-        """The workspace of a repository whose own `rpac.yaml` is not to be believed."""
-        return cls(root=git.root, git=git, config=config or SiteConfig(), cache=_cache_folder())
-
-    @property
-    def experiments(self) -> Path:
-        """Folder of the experiments."""
-        return self.root / self.config.experiments
 
     @property
     def scratch(self) -> Path:
         """Folder of the local nodes' folders."""
         return self.root / ".rpac" / "local"
 
-    def on(self, cloud: str) -> Workspace:
-        """The same repository with the store of a cloud's runs."""
+    def on(self, cloud: str) -> Self:
+        """The same settings and folders with the store of a cloud's runs."""
         return self._places.setdefault(cloud, replace(self, cloud=cloud))
 
     @property
-    def places(self) -> list[Workspace]:
-        """One workspace for each cloud that has a store: this machine first."""
+    def places(self) -> list[Self]:
+        """One of them for each cloud that has a store: this machine first."""
         configured = self.config.clouds
         return [self.on(LOCAL), *(self.on("aws") for _ in [configured.aws] if configured.aws)]
 
     @cached_property
-    def _places(self) -> dict[str, Workspace]:
+    def _places(self) -> dict[str, Self]:
         return {self.cloud: self}
 
     @cached_property
     def storage(self) -> Storage:
         """
-        The object store of this repository's runs on a cloud.
+        The object store of the repository's runs on a cloud.
 
         Raises:
             StorageError: it cannot be made or opened.
@@ -117,6 +97,35 @@ class Workspace:
         for pattern, name in names:
             text = re.sub(pattern, name, text)
         return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace(Place):
+    """One repository and the folders that go with it."""
+
+    git: Git
+
+    @classmethod
+    def open(cls, start: Path | str = ".") -> Self:
+        """
+        The workspace around a folder.
+
+        Raises:
+            HistoryError: not in a git repository.
+            ExperimentError: `rpac.yaml` has mistakes.
+        """
+        git = Git.discover(Path(start))
+        return cls(root=git.root, git=git, config=load_site(git.root), cache=_cache_folder())
+
+    @classmethod
+    def at(cls, git: Git, config: SiteConfig | None = None) -> Self:
+        """The workspace of a repository whose own `rpac.yaml` is not to be believed."""
+        return cls(root=git.root, git=git, config=config or SiteConfig(), cache=_cache_folder())
+
+    @property
+    def experiments(self) -> Path:
+        """Folder of the experiments."""
+        return self.root / self.config.experiments
 
 
 def _cache_folder() -> Path:

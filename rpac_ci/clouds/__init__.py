@@ -10,7 +10,7 @@ from rpac_ci.errors import PipelineError
 
 if TYPE_CHECKING:
     from rpac_ci.clouds.interface import Cloud, Planner
-    from rpac_ci.workspace import Workspace
+    from rpac_ci.workspace import Place
 
 PLANNERS = {"local": "rpac_ci.clouds.local.plan", "aws": "rpac_ci.clouds.aws.plan"}
 DRIVERS = {"local": "rpac_ci.clouds.local.driver", "aws": "rpac_ci.clouds.aws.driver"}
@@ -33,7 +33,7 @@ def planner(name: str) -> Planner:
     return found
 
 
-def load(name: str, workspace: Workspace) -> Cloud:
-    """The acting half of a cloud, for the runs of one workspace."""
+def load(name: str, workspace: Place) -> Cloud:
+    """The acting half of a cloud, for the runs of one place."""
     found: Cloud = importlib.import_module(DRIVERS[name]).connect(workspace)
     return found

@@ -38,7 +38,7 @@ from rpac_ci.pipeline import Target
 if TYPE_CHECKING:
     from rpac_ci.site_clouds import AwsSite
     from rpac_ci.storage import Storage
-    from rpac_ci.workspace import Workspace
+    from rpac_ci.workspace import Place
 
 LOG_EVENTS = 1000  # of a node program's own words
 SETTLED_S = 60.0  # until then a job that was just submitted may be missing in what AWS says
@@ -369,7 +369,7 @@ def _shared(region: str, _endpoint: str | None) -> Shared:
     return Shared(aws, JobBoard(describe))
 
 
-def connect(workspace: Workspace) -> AwsCloud:
+def connect(workspace: Place) -> AwsCloud:
     """
     AWS for the runs of a workspace.
 

@@ -23,7 +23,7 @@ from rpac_ci.jobs import JobSpec
 
 if TYPE_CHECKING:
     from rpac_ci.experiment_model import Resources
-    from rpac_ci.workspace import Workspace
+    from rpac_ci.workspace import Place
 
 
 class LocalCloud:
@@ -174,6 +174,6 @@ def _remarks(spec: JobSpec, cores: int) -> tuple[str, ...]:
     )
 
 
-def connect(workspace: Workspace) -> LocalCloud:
+def connect(workspace: Place) -> LocalCloud:
     """The local cloud for the runs of a workspace."""
     return LocalCloud(workspace.scratch, workspace.storage.url)
