@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         StudyConclusion,
         StudyPlan,
         StudyRecord,
+        Submitted,
         Swept,
         Verdict,
         accept,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         show,
         status,
         study,
+        submit,
         sweep,
         validate,
     )
@@ -84,6 +86,7 @@ __all__ = [
     "StudyConclusion",
     "StudyPlan",
     "StudyRecord",
+    "Submitted",
     "Swept",
     "Verdict",
     "__version__",
@@ -104,6 +107,7 @@ __all__ = [
     "show",
     "status",
     "study",
+    "submit",
     "sweep",
     "validate",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rpac_ci import __version__, clouds
 from rpac_ci.canonical import Json
 from rpac_ci.clouds.interface import Leftover
-from rpac_ci.driver import Notify, RunDriver
+from rpac_ci.driver import Leave, Notify, RunDriver
 from rpac_ci.errors import CloudError, HistoryError, RpacError, RunNotFoundError, StorageError
 from rpac_ci.events import LEASE_S, EventLog, Kind, is_gone
 from rpac_ci.jobs import Keys, RunId, Waits, content_key
@@ -117,6 +117,25 @@ def home(workspace: Workspace, run: str) -> Workspace:
         return workspace
     marker = Keys(run).open
     return next((place for place in workspace.places if place.storage.head(marker)), workspace)
+
+
+def submit(workspace: Workspace, run: str, notify: Notify | None = None) -> bool:
+    """
+    Take a run as far as its submit, and leave.
+
+    Returns:
+        Whether its nodes are on their way; False when it has ended before, and is released.
+
+    Raises:
+        KeyboardInterrupt: it is asked to stop, and stays open.
+        RpacError: the store stays away; the run stays open.
+    """
+    driver = RunDriver(workspace, run, notify=notify, leaves=lambda step, _: step is Step.WATCH)
+    try:
+        return isinstance(driver.drive(), Leave)
+    except KeyboardInterrupt:
+        driver.cancel("interrupted (Ctrl-C)")
+        raise
 
 
 def advance(

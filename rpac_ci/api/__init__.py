@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         show,
     )
     from rpac_ci.api.runs import (
+        Submitted,
         advance,
         cancel,
         plan,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         reproduce,
         status,
         study,
+        submit,
         sweep,
         validate,
     )
@@ -68,6 +70,7 @@ __all__ = [
     "StudyConclusion",
     "StudyPlan",
     "StudyRecord",
+    "Submitted",
     "Swept",
     "Verdict",
     "accept",
@@ -87,13 +90,16 @@ __all__ = [
     "show",
     "status",
     "study",
+    "submit",
     "sweep",
     "validate",
 ]
 
 _HOMES = {
     "rpac_ci.api.past": ("Acceptance accept compare fetch history logs show"),
-    "rpac_ci.api.runs": ("advance cancel plan plan_study reproduce status study sweep validate"),
+    "rpac_ci.api.runs": (
+        "Submitted advance cancel plan plan_study reproduce status study submit sweep validate"
+    ),
     "rpac_ci.api.upkeep": ("collect fsck gc push"),
     "rpac_ci.collector": "Collected",
     "rpac_ci.comparison": "RunComparison",

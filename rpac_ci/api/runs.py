@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from rpac_ci.errors import (
     StorageError,
 )
 from rpac_ci.experiment_model import EXPERIMENT_FILE
-from rpac_ci.jobs import Waits
+from rpac_ci.jobs import RunId, Waits
 from rpac_ci.open_runs import Advanced, OpenRun, Swept
 from rpac_ci.planning import Plan, make_plan, read_record
 from rpac_ci.reproduction_log import ReproductionLog
@@ -155,21 +156,95 @@ def reproduce(
         RpacError: nothing was run, or the run could not be recorded; the message says which, and
             how to go on.
     """
+    tell = notify or (lambda _: None)
+    workspace, run = _started(
+        target, overrides, repository=repository, allow_dirty=allow_dirty, commit=commit,
+        tell=tell, waits=waits, via=via,
+    )  # fmt: skip
+    with _stays_open(run):
+        drive_attached(RunDriver(workspace, run, notify=_ahead(tell)))
+        from rpac_ci.conclude import conclude
+
+        return conclude(workspace, run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A run that was left once its nodes were on their way."""
+
+    run: str
+    cloud: str
+    conclusion: Conclusion | None = None  # of one that ended before
+
+
+def submit(
+    target: str,
+    overrides: Sequence[str] | Mapping[str, object] = (),
+    *,
+    repository: Path | str = ".",
+    allow_dirty: bool = False,
+    commit: bool = True,
+    notify: Notify | None = None,
+    waits: Waits | None = None,
+    via: str = "api",
+) -> Submitted:
+    """
+    Start an experiment or a past run and leave; `advance` judges it and adds it to the log.
+
+    The nodes need nobody who waits for them. Those of the local cloud live as long as this machine
+    does; what comes after them is done by whoever advances the run. Ctrl-C asks the run to stop,
+    and it stays open.
+
+    Args:
+        target: as for `reproduce`, and so are the others.
+        overrides: changes on top.
+        repository: a folder in it.
+        allow_dirty: accept uncommitted changes; the difference is kept with the run.
+        commit: also commit the report to the current branch, when it is there.
+        notify: called with `Progress` as the run goes on.
+        waits: limits of the nodes' waits, mostly for tests.
+        via: how it was asked for, for the record.
+
+    Returns:
+        The run, and its conclusion where its nodes could not be started.
+
+    Raises:
+        RpacError: nothing was run, or the run could not be recorded; the message says which, and
+            how to go on.
+    """
+    workspace, run = _started(
+        target, overrides, repository=repository, allow_dirty=allow_dirty, commit=commit,
+        tell=notify or (lambda _: None), waits=waits, via=via,
+    )  # fmt: skip
+    with _stays_open(run):
+        if open_runs.submit(workspace, run, notify):
+            return Submitted(run=run, cloud=workspace.cloud)
+        from rpac_ci.conclude import conclude
+
+        return Submitted(run=run, cloud=workspace.cloud, conclusion=conclude(workspace, run))
+
+
+def _started(
+    target: str, overrides: Sequence[str] | Mapping[str, object], *, repository: Path | str,
+    allow_dirty: bool, commit: bool, tell: Notify, waits: Waits | None, via: str,
+) -> tuple[Workspace, RunId]:  # fmt: skip
+    """A new run, and the workspace of its cloud."""
     workspace = Workspace.open(repository)
     changes = _one_run(_words(overrides))
     planned = make_plan(workspace, target, changes, allow_dirty=allow_dirty)
-    tell = notify or (lambda _: None)
     for remark in planned.remarks:
         tell(Progress(run="", step="plan", status="note", detail=remark))
     words = " ".join(["reproduce", str(planned.target), *changes])
     request: dict[str, Json] = {"via": via, "actor": None, "words": words}
     run = open_runs.start(workspace, planned, request=request, commit=commit, waits=waits)
-    workspace = workspace.on(planned.pipeline.target.cloud)
-    try:
-        drive_attached(RunDriver(workspace, run, notify=_ahead(tell)))
-        from rpac_ci.conclude import conclude
+    return workspace.on(planned.pipeline.target.cloud), run
 
-        return conclude(workspace, run)
+
+@contextlib.contextmanager
+def _stays_open(run: str) -> Iterator[None]:
+    """Whatever keeps a run from its end says how to go on with it."""
+    try:
+        yield
     except KeyboardInterrupt:
         raise CancelledError(
             "interrupted before the run was released and recorded",
@@ -291,7 +366,11 @@ def drive_attached(driver: RunDriver) -> None:
 
 
 def advance(
-    run: str | None = None, *, repository: Path | str = ".", notify: Notify | None = None
+    run: str | None = None,
+    *,
+    repository: Path | str = ".",
+    wait: bool = False,
+    notify: Notify | None = None,
 ) -> list[Advanced]:
     """
     Go on with what another driver left.
@@ -299,6 +378,7 @@ def advance(
     Args:
         run: one open run; every open run when None. Runs that a live driver holds are left to it.
         repository: a folder in it.
+        wait: for live drivers, too, until they are done with what they are at.
         notify: called with `Progress` as the runs go on.
 
     Raises:
@@ -308,13 +388,13 @@ def advance(
     if run is None:
         from rpac_ci import study_runs
 
-        advanced = open_runs.advance_all(workspace, notify)
+        advanced = open_runs.advance_all(workspace, notify, wait=wait)
         for name in study_runs.finished(workspace):
             concluded = study_runs.conclude_study(workspace, name)
             advanced.append(Advanced(run=name, status=f"study: {concluded.record.outcome}"))
         return advanced
     if found := open_runs.locate(workspace, run):
-        return [open_runs.advance(workspace, found, notify)]
+        return [open_runs.advance(workspace, found, notify, wait=wait)]
     log = ReproductionLog(workspace.git)
     record = read_record(log, log.find(run))
     assert record.verdict is not None

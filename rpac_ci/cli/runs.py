@@ -8,9 +8,10 @@ import click
 
 from rpac_ci.cli.group import DIRTY, JSON, QUIET, cli, print_json
 from rpac_ci.command_table import terminal_help
-from rpac_ci.errors import ExitCode
+from rpac_ci.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
+    from rpac_ci.api.runs import Submitted
     from rpac_ci.conclude import Conclusion
     from rpac_ci.planning import Plan
     from rpac_ci.study_runs import StudyPlan
@@ -23,18 +24,32 @@ if TYPE_CHECKING:
 @click.option(
     "--no-commit", is_flag=True, help="Leave the current branch alone; the log gets the run."
 )
+@click.option(
+    "--detach", is_flag=True, help="Leave once the nodes are on their way; rpac advance goes on."
+)
 @QUIET
 @JSON
 def reproduce(
-    target: str, overrides: tuple[str, ...], allow_dirty: bool, no_commit: bool,
+    target: str, overrides: tuple[str, ...], allow_dirty: bool, no_commit: bool, detach: bool,
     quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """One run, or a study when the words hold lists."""
     from rpac_ci import api, terminal
 
     study = api.plan_study(target, overrides, allow_dirty=allow_dirty)
+    if study and detach:
+        raise CommandError(
+            "a study is watched until all its runs are over", hint="leave out --detach"
+        )
     if study:
         return _study(study, commit=not no_commit, quiet=quiet, as_json=as_json)
+    if detach:
+        with terminal.progress(quiet=quiet or as_json) as notify:
+            submitted = api.submit(
+                target, overrides, allow_dirty=allow_dirty, commit=not no_commit, notify=notify,
+                via="cli",
+            )  # fmt: skip
+        return _submitted(submitted, as_json=as_json)
     with terminal.progress(quiet=quiet or as_json) as notify:
         conclusion = api.reproduce(
             target,
@@ -49,6 +64,25 @@ def reproduce(
     else:
         terminal.show_conclusion(conclusion)
     return conclusion.verdict.exit_code
+
+
+def _submitted(submitted: Submitted, *, as_json: bool) -> int:
+    """What became of a run that is left; its end, where there is nothing to leave."""
+    from rpac_ci import terminal
+
+    ended = submitted.conclusion
+    if as_json:
+        print_json(
+            _conclusion_json(ended)
+            if ended
+            else {"run": submitted.run, "cloud": submitted.cloud, "detached": True}
+        )
+    elif ended:
+        terminal.show_conclusion(ended)
+    else:
+        click.echo(f"{submitted.run} goes on by itself; judged and recorded by:")
+        click.echo(f"  rpac advance {submitted.run}")
+    return ended.verdict.exit_code if ended else int(ExitCode.OK)
 
 
 def _study(planned: StudyPlan, *, commit: bool, quiet: bool, as_json: bool) -> int:
@@ -157,9 +191,10 @@ def new(experiment: str, title: str, as_json: bool) -> None:
 @cli.command()
 @click.argument("run", required=False)
 @click.option("--all", "every", is_flag=True, help="Every open run.")
+@click.option("--wait", is_flag=True, help="Also wait for another driver that is at it.")
 @QUIET
 @JSON
-def advance(run: str | None, every: bool, quiet: bool, as_json: bool) -> int:
+def advance(run: str | None, every: bool, wait: bool, quiet: bool, as_json: bool) -> int:
     """
     Go on with a run whose driver is gone, to its end.
 
@@ -171,7 +206,7 @@ def advance(run: str | None, every: bool, quiet: bool, as_json: bool) -> int:
     if bool(run) == every:
         raise click.UsageError("name one run, or give --all")
     with terminal.progress(quiet=quiet or as_json) as notify:
-        advanced = api.advance(run, notify=notify)
+        advanced = api.advance(run, wait=wait, notify=notify)
     if as_json:
         print_json([{"run": item.run, "status": item.status} for item in advanced])
     for item in [] if as_json else advanced:
