@@ -7,6 +7,7 @@ raises is an `RpacError`; one that a later try may mend is `transient`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from dataclasses import asdict
@@ -261,14 +262,19 @@ class Steps:
         if not found:
             return []
         self._tell("moving", f"comparing the contents of {count(len(found), 'file')}")
-        return output_comparisons.compare(
-            found,
-            run=self._run,
-            storage=self._storage,
-            cache=ContentCache(self._workspace.cache),
-            # where release and sweep look
-            folder=self._workspace.scratch / f"{self._run}-{self._keys.attempt}",
-        )
+        # where release and sweep look
+        folder = self._workspace.scratch / f"{self._run}-{self._keys.attempt}"
+        try:
+            return output_comparisons.compare(
+                found,
+                run=self._run,
+                storage=self._storage,
+                cache=ContentCache(self._workspace.cache),
+                folder=folder,
+            )
+        finally:
+            with contextlib.suppress(OSError):  # that of nodes of this machine is not empty
+                folder.rmdir()
 
     def _last_words(self, telling: str) -> str:
         try:

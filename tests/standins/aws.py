@@ -3,7 +3,8 @@ A stand-in for AWS: moto's server over a real socket, and in front of it a gate 
 asked and lets it fail. With a Docker engine moto's Batch really starts the jobs' containers; they
 get their credentials as machines on EC2 do, and images by digest from a registry of this machine.
 
-The gate ends the children of an array with it, as AWS does. Where else moto is not AWS: a role for
+The gate ends the children of an array with it, as AWS does, and can hold jobs that moto has ended.
+Where else moto is not AWS: a role for
 the service is demanded; jobs get neither an index nor the number of their nodes; an array whose
 children have all failed stays SUBMITTED; a multi-node parallel job has one log and ends with its
 last node; nothing is PENDING for long; no events are sent.
@@ -78,6 +79,7 @@ class Gate(ThreadingHTTPServer):
         self.backend = backend
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
+        self.holding = False  # jobs are told to be RUNNING until one is terminated
         self.before: Callable[[Call], None] = lambda _: None
         self.after: Callable[[Call], None] = lambda _: None  # done, and not answered yet
         self.rewrite: Callable[[Call, Any], Any] = lambda _, said: said  # answers of Batch
@@ -126,10 +128,13 @@ class Gate(ThreadingHTTPServer):
                     self.faults.remove(fault)
         self.before(call)
         if call.action == "terminatejob":
+            self.holding = False
             self._terminate_children(json.loads(body))
         if fault is None:
             answer = self._pass_on(handler, body)
             self.after(call)
+            if call.action == "describejobs" and self.holding:
+                answer = _running(*answer)
             _answer(handler, *self._rewritten(call, answer))
             return
         if fault.after:
@@ -204,6 +209,17 @@ class Gate(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are what these tests are about."""
+
+
+def _running(
+    status: int, headers: dict[str, str], body: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    """An answer of DescribeJobs with every job still at work."""
+    said = json.loads(body)
+    for job in said["jobs"]:
+        job["status"] = "RUNNING"
+        job.pop("stoppedAt", None)
+    return status, headers, json.dumps(said).encode()
 
 
 def _fits(fault: Fault, call: Call) -> bool:
