@@ -299,7 +299,7 @@ class RunDriver:
         self._notify(Progress(run=self._run, step=step.value, status=status, detail=detail))
 
 
-def _is_hopeless(problem: RpacError, decision: Next | None) -> bool:
+def _is_hopeless(problem: RpacError, decision: Decision | None) -> bool:
     """Whether trying again at once is of no use: release and store may recover at any time."""
     lasting = isinstance(problem, CloudError) and not problem.transient
     return isinstance(problem, SignInError) or (lasting and decision is None)

@@ -62,6 +62,12 @@ def setup() -> None:
     metavar="S3-URL",
     help="ZIP file of the function that goes on with runs; none without it.",
 )
+@click.option(
+    "--build-function",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Only write that ZIP file, to be put into a bucket.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Apply without asking.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @click.option("--delete", is_flag=True, help="Take it all away, but for results.")
@@ -72,8 +78,8 @@ def setup() -> None:
 def aws(
     region: str | None, name: str | None, repository: str | None, environment: str | None,
     registry: str | None, nat: bool | None, budget: float | None, email: str | None,
-    function: str | None, yes: bool, dry_run: bool, delete: bool, delete_results: bool,
-    as_json: bool,
+    function: str | None, build_function: Path | None, yes: bool, dry_run: bool, delete: bool,
+    delete_results: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """
     Make bucket, roles, network and, if asked for, a function in one region of an AWS account.
@@ -81,6 +87,8 @@ def aws(
     Shows who may do what and what would change, asks, applies it, and writes where it is into
     rpac.yaml. Twice does no harm. AWS.md of rpac has the steps before and after, with costs.
     """
+    if build_function is not None:
+        return _build_function(build_function, as_json=as_json)
     from rpac_ci.clouds.aws.clients import clients, default_region
     from rpac_ci.clouds.aws.setup import check_name, usual_name
     from rpac_ci.git import Git
@@ -123,6 +131,24 @@ def aws(
         function=function,
     )  # fmt: skip
     return _make(account, wishes, git.root, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def _build_function(file: Path, *, as_json: bool) -> int:
+    from rpac_ci.functions import packaging
+    from rpac_ci.quantities import format_bytes
+
+    made = packaging.build(file)
+    if as_json:
+        print_json(
+            {"file": str(file), "size": made.size, "unpacked": made.unpacked,
+             "packages": list(made.packages)}
+        )  # fmt: skip
+        return int(ExitCode.OK)
+    click.echo(f"{file}: {format_bytes(made.size)}, {format_bytes(made.unpacked)} unpacked")
+    click.echo(f"with {', '.join(made.packages)}")
+    click.echo(f"next: aws s3 cp {file} s3://BUCKET/KEY")
+    click.echo("      rpac setup aws --function s3://BUCKET/KEY")
+    return int(ExitCode.OK)
 
 
 def _make(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -441,3 +442,25 @@ def test_a_detached_run_of_this_machine_is_concluded_by_advance(
     assert ended.code == 0, ended.err
     assert rpac.last()["verdict"]["outcome"].startswith("reproduced")
     assert rpac.left_over() == {"processes": [], "folders": [], "secrets": []}
+
+
+def test_the_functions_package_is_whole_and_the_same_each_time(
+    rpac: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # wheels of another Python than this one may be on another index of this machine
+    monkeypatch.setenv("UV_INDEX_STRATEGY", "unsafe-best-match")
+    first, second = tmp_path / "first.zip", tmp_path / "second.zip"
+    made = rpac("setup", "aws", "--build-function", str(first), "--json")
+    assert made.code == 0, made.err
+    assert rpac("setup", "aws", "--build-function", str(second)).code == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert made.json["size"] == first.stat().st_size < 50 * 2**20
+    with zipfile.ZipFile(first) as archive:
+        names = archive.namelist()
+        pure = {one.partition("/")[0] for one in names}
+    assert {"rpac_ci", "obstore", "psutil", "pydantic", "pydantic_core", "ruamel"} <= pure
+    assert {"boto3", "click", "docker", "github", "uv"} & pure == set()
+    assert "rpac_ci/functions/aws_lambda.py" in names
+    assert "rpac_ci/infrastructure/aws.yaml" in names
+    assert [one for one in names if "__pycache__" in one or one.endswith(".pyc")] == []
+    assert any(one.startswith("pydantic_core/") and "cpython-312-x86_64" in one for one in names)
