@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -464,3 +465,24 @@ def test_the_functions_package_is_whole_and_the_same_each_time(
     assert "rpac_ci/infrastructure/aws.yaml" in names
     assert [one for one in names if "__pycache__" in one or one.endswith(".pyc")] == []
     assert any(one.startswith("pydantic_core/") and "cpython-312-x86_64" in one for one in names)
+
+    # in the function's own Python, where this machine has it, and with nothing else
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(first) as archive:
+        archive.extractall(unpacked)
+    code = f"import sys; sys.path.insert(0, {str(unpacked)!r})\n" + (
+        "from rpac_ci import clouds, driver, output_comparisons\n"
+        "import obstore, psutil, rpac_ci.clouds.aws.driver\n"
+        "from rpac_ci.functions import aws_lambda\n"
+        "print(aws_lambda.runs_meant({}))"
+    )
+    if (python := shutil.which("python3.12")) and not run_apart(python, "").returncode:
+        done = run_apart(python, code)
+        assert (done.stdout, done.returncode) == ("None\n", 0), done.stderr
+
+
+def run_apart(python: str, code: str) -> subprocess.CompletedProcess[str]:
+    """Run another Python without its packages and variables."""
+    return subprocess.run(
+        [python, "-I", "-S", "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
