@@ -119,6 +119,8 @@ class CredentialsError(CloudError):
 class SignInError(CredentialsError):
     """Nobody is signed in to the cloud (any more): the same thing may succeed after that."""
 
+    transient = True
+
 
 class QuotaError(CloudError):
     """The account may not have as much as was asked for."""

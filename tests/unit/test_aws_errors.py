@@ -53,7 +53,7 @@ def test_codes_have_their_kind(code: str, kind: type[CloudError]) -> None:
     assert type(error) is kind
     assert error.message == f"submitting the job: AWS says {code}: why"
     assert code_of(error) == code
-    assert error.transient is (kind is ThrottledError)
+    assert error.transient is (kind in (SignInError, ThrottledError))
 
 
 def test_every_kind_has_codes_and_a_hint() -> None:

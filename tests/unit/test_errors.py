@@ -38,6 +38,7 @@ FAMILY = {
     "CapacityError": 5,
     "CredentialsError": 5,
     "QuotaError": 5,
+    "SignInError": 5,
     "ThrottledError": 5,
     "ProvisioningError": 5,
     "HistoryError": 6,

@@ -49,6 +49,11 @@ def failed(step: str, *, transient: bool = False, message: str = "no luck") -> F
     return Kind.FAILED, body
 
 
+def signed_out(step: str) -> Fact:
+    kind, body = failed(step, transient=True, message="the token has expired")
+    return kind, {**body, "sign_in": True}
+
+
 def cancelled(why: str = "Ctrl-C") -> Fact:
     return Kind.CANCEL, {"why": why}
 
@@ -89,6 +94,7 @@ def test_after_the_release_comes_the_record_and_then_nothing() -> None:
 FAILURES: dict[str, tuple[list[Fact | list[Fact]], Next]] = {
     "a failure that may pass": ([failed("stage", transient=True)], Take(Step.STAGE)),
     "two that may pass": ([failed("stage", transient=True)] * 2, Take(Step.STAGE)),
+    "nobody signed in, however often": ([signed_out("stage")] * 9, Take(Step.STAGE)),
     "as many as are too many": ([failed("stage", transient=True)] * MAX_TRIES, Take(Step.RELEASE)),
     "tries are counted step by step": (
         [*[failed("stage", transient=True)] * 2, STAGED, failed("provision", transient=True)],
