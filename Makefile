@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS ?= tests
 T ?=
 P ?=
-N ?= 3
+N ?= 4
 E ?= eddy-census
 COVERAGE ?=
 COVER := --cov=rpac_ci --cov-report=term:skip-covered --cov-fail-under=90

@@ -365,6 +365,7 @@ handler({"source": "aws.batch", "detail": {"jobName": "rpaclab-" + sys.argv[1] +
 """
 
 
+@pytest.mark.nightly
 def test_killed_at_each_write_and_healed_by_the_timer(
     lab: Terminal, account: AwsStandin, github: GitHubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

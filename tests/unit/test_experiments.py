@@ -99,7 +99,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "a key from nowhere": (
         with_lines("zzzz: 1"),
         [
-            "5:1: unknown key 'zzzz', one of args, command, data, description, engine, "
+            "5:1: unknown key 'zzzz', one of args, clouds, command, data, description, engine, "
             "environment, id, limits, outputs, resources, schema, seed, source, title, verify"
         ],
     ),

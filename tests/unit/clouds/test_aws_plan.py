@@ -79,7 +79,7 @@ def test_nodes_on_spot_machines_are_a_gang() -> None:
         (["region=us-west-2"], {}, {}, "region=us-west-2 is not where this repository"),
         ([], {}, {"allow": {"regions": {"aws": ["us-east-1"]}}}, "eu-central-1 is not allowed"),
         (["machine=c6i.large"], {}, {"allow": {"machines": {"aws": ["m6i.*"]}}}, "not allowed"),
-        (["machine=c6i.larg"], {}, {}, "did you mean 'c6i.large'"),
+        (["machine=c6i.lrge"], {}, {}, "did you mean 'c6i.large'"),
         (["gpus=3"], {}, {}, "no machine of aws has"),
         (["cpus=900"], {}, {}, "no machine of aws has"),
         (["nodes=1024"], {}, {}, "1024 nodes in one job of AWS Batch"),

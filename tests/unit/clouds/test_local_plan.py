@@ -15,7 +15,8 @@ from rpac_ci.clouds.local.docker_handover import node_of, site_of
 from rpac_ci.clouds.local.folders import RunFolders
 from rpac_ci.clouds.local.plan import PLANNER
 from rpac_ci.errors import PipelineError
-from rpac_ci.pipeline import Definition, Target
+from rpac_ci.pipeline import Definition, Target, Wanted
+from rpac_ci.site_config import SiteConfig
 from rpac_ci.storage import Storage
 from tests.unit.builders import definition
 from tests.unit.clouds.contract import make_job, variables
@@ -130,5 +131,5 @@ def test_what_this_cloud_cannot_serve_is_refused() -> None:
         (definition(resources={"nodes": 65}), DOCKER, "65 nodes on one machine", "at most 64"),
     ):
         with pytest.raises(PipelineError, match=says) as caught:
-            PLANNER.render(defined, target)
+            PLANNER.settle(defined, Wanted(cloud="local", runtime=target.runtime), SiteConfig())
         assert hint in caught.value.hint
