@@ -12,14 +12,14 @@ from importlib.util import find_spec
 from statistics import stdev
 from typing import Any
 
-from rpac_ci import engines, experiments, source_trees
+from rpac_ci import clouds, engines, experiments, source_trees
 from rpac_ci import pipeline as pipelines
 from rpac_ci.canonical import Digest, canonical_json
 from rpac_ci.checks import pooled
 from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
 from rpac_ci.equivalence import MIN_SEEDS, Sample, power, seeds_needed
-from rpac_ci.errors import CommandError, HistoryError, RpacError
+from rpac_ci.errors import CommandError, HistoryError, PolicyError, RpacError
 from rpac_ci.experiment_model import Compare, EquivalenceRule, FileRule, Rule
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, differences, science
 from rpac_ci.quantities import count
@@ -52,6 +52,7 @@ class Plan:
     reference: Reference
     science: Digest
     variant: bool
+    price: tuple[float, float] | None = (0.0, 0.0)  # USD at least and at most; None: not known
     remarks: list[str] = field(default_factory=list)
 
 
@@ -117,6 +118,7 @@ def _plan_experiment(
         reference=reference.model_copy(update={"changed": declared}),
         science=science(pipeline).digest,
         variant=_is_variant(reference, pipeline),
+        price=_price(pipeline),
         remarks=[*engines.remarks(pipeline), *power_remarks(pipeline, reference, 1)],
     )
 
@@ -161,11 +163,34 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
         reference=reference,
         science=science(pipeline).digest,
         variant=_is_variant(reference, pipeline),
+        price=_price(pipeline),
         remarks=[
             *remarks,
             *engines.remarks(pipeline),
             *power_remarks(pipeline, reference, 1),
         ],
+    )
+
+
+def _price(pipeline: Pipeline) -> tuple[float, float] | None:
+    """
+    What a run costs by the catalog, held against the experiment's own limit.
+
+    Raises:
+        PolicyError: it may cost more, or nobody knows what it costs.
+    """
+    price, limit = clouds.planner(pipeline.target.cloud).price(pipeline), pipeline.limits.cost
+    if limit is None or (price is not None and price[1] <= limit):
+        return price
+    if price is None:
+        where = ", ".join(filter(None, (pipeline.target.machine, pipeline.target.region)))
+        raise PolicyError(
+            f"the price of {where} is not known, and the run may cost at most {limit:g} USD",
+            hint=f"rpac catalog show {pipeline.target.cloud} has the known ones; or leave out cost",
+        )
+    raise PolicyError(
+        f"the run may cost up to {price[1]:.2f} USD, its limit is {limit:g} USD",
+        hint="raise cost= or limits.cost, ask for less, or lower time=",
     )
 
 

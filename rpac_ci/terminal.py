@@ -273,9 +273,10 @@ def show_plan(planned: Plan) -> None:
         ),
         ("command", " ".join(pipeline.command)),
         ("engine", _engine(pipeline)),
-        ("where", f"{pipeline.target.cloud}, runtime {pipeline.target.runtime}"),
+        ("where", _where(pipeline)),
         ("machines", _machines(planned)),
         ("limits", f"{format_duration(pipeline.limits.time)}"),
+        *[("cost", cost) for cost in [_cost(planned)] if cost],
         ("environment", _environment(planned)),
         *[(f"data {name}", f"{ref.uri} ({ref.level})") for name, ref in pipeline.data.items()],
         ("reference", planned.reference.kind.value + _reference_runs(planned)),
@@ -303,7 +304,23 @@ def _machines(planned: Plan) -> str:
     need = planned.pipeline.resources
     each = f"{count(need.cpus, 'cpu')}, {format_bytes(need.memory << 20)}"
     gpus = f", {count(need.gpus, 'gpu')}" if need.gpus else ""
-    return f"{need.nodes} × ({each}{gpus})"
+    machine = planned.pipeline.target.machine
+    return f"{need.nodes} × {f'{machine} ' if machine else ''}({each}{gpus})"
+
+
+def _where(pipeline: Pipeline) -> str:
+    target = pipeline.target
+    chosen = [target.region, f"runtime {target.runtime}", target.mode and target.mode.value]
+    return ", ".join([target.cloud, *filter(None, chosen), *(["spot"] if target.spot else [])])
+
+
+def _cost(planned: Plan) -> str:
+    if planned.price is None:
+        return "not known: the catalog has no price for these machines there"
+    least, most = planned.price
+    if not most:
+        return ""
+    return f"{least:.2f} to {most:.2f} USD for the machines, without storage and traffic"
 
 
 def _environment(planned: Plan) -> str:

@@ -146,6 +146,7 @@ def _plan_json(planned: Plan) -> dict[str, Any]:
         "pipeline_digest": planned.pipeline.digest,
         "science_digest": planned.science,
         "variant": planned.variant,
+        "price_usd": planned.price,
         "reference": planned.reference.to_json(),
         "remarks": planned.remarks,
         "pipeline": planned.pipeline.to_json(),
