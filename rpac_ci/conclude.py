@@ -25,7 +25,7 @@ from rpac_ci.records import OutputFile, RunRecord, Verdict
 from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
 from rpac_ci.run import fold
 from rpac_ci.verdict import judge
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import LOCAL, Workspace
 
 ROOM_BYTES = 128 * 1024  # of a run in git; figures get what the documents leave of it
 MAX_FOREIGN_SOURCE = 2**20
@@ -74,7 +74,9 @@ def conclude(workspace: Workspace, run: str) -> Conclusion:
     if state.committed is None:
         body = {"log": log_commit, "branch": branch_commit}
         EventLog(storage, run).append(Kind.COMMITTED, body, after=state.number)
-    storage.delete(keys.notice, keys.open)
+    if workspace.cloud != LOCAL:  # functions leave none here
+        storage.delete(keys.notice)
+    storage.delete(keys.open)
     return Conclusion(
         run=run, record=record, verdict=record.verdict, folder=entry.folder,
         log_commit=log_commit, branch_commit=branch_commit, remark=remark,
