@@ -264,7 +264,10 @@ def _is_named(image: DockerImage, name: str) -> bool:
 
 
 def _image(ref: str, found: DockerImage) -> Image:
-    digests = [text.partition("@")[2] for text in found.attrs.get("RepoDigests") or ()]
+    # an image may have been pushed elsewhere, too, where its digest is another one
+    own = f"{repository(ref.partition('@')[0])}@"
+    known = found.attrs.get("RepoDigests") or ()
+    digests = [text.removeprefix(own) for text in known if text.startswith(own)]
     protocol = found.labels.get("rpac.protocol", "")
     return Image(
         name=ref, id=str(found.id), digest=digests[0] if digests else None,
