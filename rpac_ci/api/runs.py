@@ -1,4 +1,4 @@
-"""Plan, run and go on with runs and studies."""
+"""Plan, run and go on with runs; `api.studies` does it with many of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ from rpac_ci.workspace import Workspace
 
 if TYPE_CHECKING:
     from rpac_ci.conclude import Conclusion
-    from rpac_ci.study_runs import StudyConclusion, StudyPlan
 
 PATIENT_INTERRUPTS = 3
 
@@ -95,7 +94,7 @@ def plan(
         allow_dirty: accept uncommitted changes in the experiment's files.
     """
     workspace = Workspace.open(repository)
-    return make_plan(workspace, target, _one_run(_words(overrides)), allow_dirty=allow_dirty)
+    return make_plan(workspace, target, _one_run(words_of(overrides)), allow_dirty=allow_dirty)
 
 
 def _one_run(words: list[str]) -> list[str]:
@@ -108,7 +107,8 @@ def _one_run(words: list[str]) -> list[str]:
     return [word.replace("\\,", ",") for word in words]
 
 
-def _words(overrides: Sequence[str] | Mapping[str, object]) -> list[str]:
+def words_of(overrides: Sequence[str] | Mapping[str, object]) -> list[str]:
+    """Overrides as the words of a command; lists of values with commas."""
     if isinstance(overrides, Mapping):
         return [f"{key}={_word(value)}" for key, value in overrides.items()]
     return list(overrides)
@@ -230,7 +230,7 @@ def _started(
 ) -> tuple[Workspace, RunId]:  # fmt: skip
     """A new run, and the workspace of its cloud."""
     workspace = Workspace.open(repository)
-    changes = _one_run(_words(overrides))
+    changes = _one_run(words_of(overrides))
     planned = make_plan(workspace, target, changes, allow_dirty=allow_dirty)
     for remark in planned.remarks:
         tell(Progress(run="", step="plan", status="note", detail=remark))
@@ -265,89 +265,6 @@ def _ahead(tell: Notify) -> Notify:
             threading.Thread(target=importlib.import_module, args=["rpac_ci.conclude"]).start()
 
     return told
-
-
-def plan_study(
-    target: str,
-    overrides: Sequence[str] | Mapping[str, object],
-    *,
-    repository: Path | str = ".",
-    allow_dirty: bool = False,
-) -> StudyPlan | None:
-    """
-    What `study` would do; None when no override holds a list, so that it is one run.
-
-    Args:
-        target: `<experiment>`, or `<experiment>@<run>` for a past run.
-        overrides: as for `plan`, with lists: `["nodes=1,2", "args.trees=50,150", "repeat=3"]` or
-            `{"nodes": [1, 2], "repeat": 3}`.
-        repository: a folder in it.
-        allow_dirty: accept uncommitted changes in the experiment's files.
-    """
-    words = _words(overrides)
-    found = axes(words)
-    if found is None:
-        return None
-    from rpac_ci import study_runs
-
-    workspace = Workspace.open(repository)
-    return study_runs.plan(workspace, target, words, found, allow_dirty=allow_dirty)
-
-
-def study(
-    planned: StudyPlan,
-    *,
-    repository: Path | str = ".",
-    commit: bool = True,
-    notify: Notify | None = None,
-    via: str = "api",
-) -> StudyConclusion:
-    """
-    Run a study: all its runs, side by side as far as there is room, and a page over them.
-
-    Runs that fail do not hold up the others. Ctrl-C cancels what is not over, and the page is
-    written all the same.
-
-    Args:
-        planned: from `plan_study`.
-        repository: a folder in it.
-        commit: also commit reports and page to the current branch; the log always gets them.
-        notify: called with `Progress` as the runs go on.
-        via: how it was asked for, for the records.
-
-    Raises:
-        RpacError: some runs could not be recorded and stay open; the message says how to go on.
-    """
-    from rpac_ci import study_runs
-
-    workspace = Workspace.open(repository)
-    target = planned.members[0][0].target
-    words = " ".join(["reproduce", str(target), *planned.words])
-    request: dict[str, Json] = {"via": via, "actor": None, "words": words}
-    tell = notify or (lambda _: None)
-    for remark in planned.remarks:
-        tell(Progress(run="", step="plan", status="note", detail=remark))
-    with _resumable():
-        name = study_runs.start(workspace, planned, request=request, commit=commit)
-    with contextlib.suppress(KeyboardInterrupt):
-        study_runs.drive(workspace, name, tell)  # a second interrupt leaves runs open
-    if name not in study_runs.finished(workspace):
-        raise StorageError(
-            f"some runs of the study {name} are still open", hint="go on with: rpac advance --all"
-        )
-    return study_runs.conclude_study(workspace, name)
-
-
-@contextlib.contextmanager
-def _resumable() -> Iterator[None]:
-    """An interrupt while runs are being made says how to go on with those that there are."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise CancelledError(
-            "interrupted while the runs of the study were made",
-            hint="take those that there are to their end with: rpac advance --all",
-        ) from None
 
 
 def drive_attached(driver: RunDriver) -> None:
