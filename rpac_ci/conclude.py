@@ -25,7 +25,7 @@ from rpac_ci.records import OutputFile, RunRecord, Verdict
 from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
 from rpac_ci.run import fold
 from rpac_ci.verdict import judge
-from rpac_ci.workspace import LOCAL, Workspace
+from rpac_ci.workspace import LOCAL, Place, Workspace
 
 ROOM_BYTES = 128 * 1024  # of a run in git; figures get what the documents leave of it
 MAX_FOREIGN_SOURCE = 2**20
@@ -71,16 +71,23 @@ def conclude(workspace: Workspace, run: str) -> Conclusion:
     branch_commit, remark = None, "left alone as asked"
     if state.created.get("commit", True):
         branch_commit, remark = history.publish(entry)
-    if state.committed is None:
-        body = {"log": log_commit, "branch": branch_commit}
-        EventLog(storage, run).append(Kind.COMMITTED, body, after=state.number)
-    if workspace.cloud != LOCAL:  # functions leave none here
-        storage.delete(keys.notice)
-    storage.delete(keys.open)
+    close(workspace, run, log_commit, branch_commit)
     return Conclusion(
         run=run, record=record, verdict=record.verdict, folder=entry.folder,
         log_commit=log_commit, branch_commit=branch_commit, remark=remark,
     )  # fmt: skip
+
+
+def close(place: Place, run: str, log_commit: str, branch_commit: str | None) -> None:
+    """Note in the store that a run is in the log: it is no longer open."""
+    events, keys = EventLog(place.storage, run), Keys(run)
+    state = fold(events.read())
+    if state.created and state.committed is None:
+        body = {"log": log_commit, "branch": branch_commit}
+        events.append(Kind.COMMITTED, body, after=state.number)
+    if place.cloud != LOCAL:  # functions leave none here
+        place.storage.delete(keys.notice)
+    place.storage.delete(keys.open)
 
 
 def judged(run: str, pipeline: Pipeline, events: Sequence[Event]) -> RunRecord:

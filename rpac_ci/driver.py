@@ -105,6 +105,7 @@ class RunDriver:
         self._pipeline: Pipeline | None = None
         self._poll_s = SHORTEST_S  # until the cloud is known
         self._watching = False
+        self._running = False  # the job, when it was last looked at
         self._look_at_clock = 0.0
         self._failed = False  # the last step, and may be tried again
         self._problem: RpacError | None = None  # of the last step, which leaves the run open
@@ -149,12 +150,14 @@ class RunDriver:
                 pass
         return decision
 
-    def drive(self, *, wait: bool = True) -> Decision:
+    def drive(self, *, wait: bool = True, watch: bool = True) -> Decision:
         """
         Advance until everything is released, or what comes next is left to another driver.
 
         Args:
             wait: for other drivers too; else return their `Wait`.
+            watch: the job until it is over; else look once, and return `Take(WATCH)` when it goes
+                on.
 
         Raises:
             RpacError: the store stays away, the release fails again and again, the cloud does not
@@ -174,6 +177,8 @@ class RunDriver:
                 case Conclude() | Over() | Leave():
                     return decision
                 case Wait() if not wait:
+                    return decision
+                case Take(Step.WATCH) if self._running and not watch:
                     return decision
                 case Take(Step.WATCH) | Wait():
                     time.sleep(pause)
@@ -261,6 +266,7 @@ class RunDriver:
         steps = self._steps(state, Step.WATCH)
         if state.cancelled:
             steps.stop()
+        self._running = False
         ended = steps.watch()
         if ended is None and (overdue := self._overdue(steps)):
             steps.stop()
@@ -270,6 +276,7 @@ class RunDriver:
             body = _clean(body, self._workspace.public)
             self._log.append(Kind.DONE, body, after=state.number)
             self._tell(Step.WATCH, "done", ended["reason"])
+        self._running = ended is None
 
     def _overdue(self, steps: Steps) -> str:
         """

@@ -42,6 +42,11 @@ class Swept:
     what: str
     action: str
 
+    @property
+    def done(self) -> bool:
+        """Whether something was to be removed."""
+        return self.action.startswith(("removed", "could not be removed"))
+
 
 def start(
     workspace: Workspace,

@@ -170,7 +170,7 @@ class Steps:
         result = self._storage.get_json(self._keys.result)
         if observed.state in (JobState.RUNNING, JobState.PENDING):
             phase = self._storage.get_json(self._keys.phase)
-            self._tell("moving", phase["name"] if phase else "nodes are starting")
+            self._tell("moving", phase["name"] if phase else _before_the_nodes(observed))
             return None
         if result is None:
             said = self._cloud.node_log(self.spec(), 0).strip().splitlines()
@@ -309,6 +309,12 @@ class Steps:
         released = self._cloud.release(self.spec())
         self._storage.delete(self._keys.secret)
         return released
+
+
+def _before_the_nodes(observed: Observation) -> str:
+    if not observed.waiting:
+        return "nodes are starting"
+    return "waiting for machines" + (f": {observed.detail}" if observed.detail else "")
 
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-_])")

@@ -45,13 +45,14 @@ class Sent:
     run: str
     name: str
     minutes: int
+    cloud: str
     comment: int | None = None
     check: int | None = None
 
     def to_json(self) -> dict[str, str | int | None]:
         """As the workflow's matrix has it."""
         return {
-            "run": self.run, "name": self.name, "minutes": self.minutes,
+            "run": self.run, "name": self.name, "minutes": self.minutes, "cloud": self.cloud,
             "comment": self.comment, "check": self.check,
         }  # fmt: skip
 
@@ -64,6 +65,7 @@ class Handled:
     message: str
     sent: list[Sent] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)  # of each command, in order
+    clouds: Sequence[str] = ()  # whose runs are to be looked after
     exit_code: int = 0
 
 
@@ -187,10 +189,12 @@ def _say_failure(context: Context, event: CommentCreated, exc: Exception) -> Non
         context.warn(f"what went wrong could not be told: {again.message}")
 
 
-def write_outputs(host: Host, sent: Sequence[Sent]) -> None:
-    """Hand the runs to the workflow."""
+def write_outputs(host: Host, sent: Sequence[Sent], clouds: Sequence[str] = ()) -> None:
+    """Hand the runs to the workflow, and the clouds that have some already."""
     if host.output is not None:
         host.set_output("runs", json.dumps([one.to_json() for one in sent]))
+        if clouds:
+            host.set_output("clouds", json.dumps(clouds))
 
 
 def _without_command(event: CommentCreated) -> Handled | None:

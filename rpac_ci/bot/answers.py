@@ -6,30 +6,35 @@ from datetime import UTC, datetime
 
 from rpac_ci import past_runs
 from rpac_ci.api.past import accept_in_log, compare_in
-from rpac_ci.bot import Context, comments
+from rpac_ci.bot import Context, Sent, comments
 from rpac_ci.bot import commit_back as branches
-from rpac_ci.bot.ledger import LedgerView, open_dispatches
-from rpac_ci.bot.tickets import Dispatch, Settlement
+from rpac_ci.bot.ledger import LedgerView, open_dispatches, plain, run_folder
+from rpac_ci.bot.tickets import Cancelled, Dispatch, Settlement
 from rpac_ci.collector import collect
 from rpac_ci.commands import Accept, Cancel, Command, Compare, History, Status
 from rpac_ci.errors import HistoryError, RunNotFoundError
+from rpac_ci.events import timestamp
 from rpac_ci.filters import parse_filters
 from rpac_ci.history_table import history_table
 from rpac_ci.inbox import push
 from rpac_ci.site_config import SiteConfig
+from rpac_ci.workspace import LOCAL
 
 LAST = 15
 
 
 def answer(
-    context: Context, command: Command, *, number: int | None, is_pull: bool, config: SiteConfig
-) -> str:
+    context: Context, command: Command, *, actor: int, comment: int | None, number: int | None,
+    is_pull: bool, config: SiteConfig,
+) -> str:  # fmt: skip
     """
     Do one command and say what came of it.
 
     Args:
         context: of the event.
         command: that starts no run.
+        actor: who asks.
+        comment: in which.
         number: of the issue or pull request.
         is_pull: which of the two.
         config: of the default branch.
@@ -51,7 +56,7 @@ def answer(
         case Compare():
             return comments.comparison(compare_in(context.workspace, command.first, command.second))
         case Cancel():
-            return _cancel(context, view, command.run)
+            return _cancel(context, view, command.run, actor=actor, comment=comment)
         case Accept():
             return _accept(context, command.run, number if is_pull else None, config)
         case _:
@@ -84,13 +89,35 @@ def _means(run: str, part: str) -> bool:
     return run.startswith(part) or run.endswith(part)
 
 
-def _cancel(context: Context, view: LedgerView, part: str) -> str:
+def write_cancelled(context: Context, note: Cancelled) -> None:
+    """Note in the ledger that a run is to stop."""
+    file = plain(f"{run_folder(note.run)}/cancelled.json", note.to_bytes())
+    context.ledger.write(
+        f"cancel {note.run}", lambda view: [] if view.cancelled(note.run) else [file]
+    )
+
+
+def sent(dispatch: Dispatch) -> Sent:
+    """A run that was dispatched, for a job to go on with."""
+    return Sent(
+        run=dispatch.run, name=dispatch.experiment, minutes=dispatch.minutes, cloud=dispatch.cloud
+    )
+
+
+def _cancel(
+    context: Context, view: LedgerView, part: str, *, actor: int, comment: int | None
+) -> str:
     under_way = open_dispatches(view)
     found = [run for run in under_way if _means(run, part)]
     if len(found) != 1:
         what = "means several runs" if found else "is no run that is under way"
         raise RunNotFoundError(f"{part!r} {what}", hint="/status lists those that are")
     dispatch = under_way[found[0]]
+    if dispatch.cloud != LOCAL:  # its job is long gone: another one stops it
+        note = Cancelled(run=dispatch.run, actor=actor, comment=comment, at=timestamp(context.now))
+        write_cancelled(context, note)
+        context.sent.append(sent(dispatch))
+        return comments.cancelling(dispatch.run, [])
     if dispatch.workflow_run is None:
         raise HistoryError(f"the ledger does not say which job has {dispatch.run}")
     if not context.github.cancel_workflow(dispatch.workflow_run):

@@ -110,14 +110,14 @@ def _run(session: Session, parsed: ParsedComment) -> Handled:
         told = comments.misread(problems, parsed.hints)
         return _reply(session, [told], Handled(code="misread", message=problems[0]))
     try:
-        sent = start_runs(session, [w for w in admitted if isinstance(w.command, RUNS)])
+        start_runs(session, [w for w in admitted if isinstance(w.command, RUNS)])
     except AlreadyHandledError as exc:
         return Handled(code="already-handled", message=exc.message)
     for work in admitted:
         if not isinstance(work.command, RUNS):
             _say(session, work)
     codes = [work.code for work in session.works]
-    handled = Handled(code=codes[0], message="", sent=sent, codes=codes)
+    handled = Handled(code=codes[0], message="", sent=context.sent, codes=codes)
     return _reply(session, [work.section for work in session.works if work.section], handled)
 
 
@@ -147,6 +147,8 @@ def _say(session: Session, work: Work) -> None:
         work.section = bot_answers.answer(
             session.context,
             work.command,
+            actor=session.request.person.id,
+            comment=session.request.comment,
             number=session.request.number,
             is_pull=session.request.is_pull,
             config=session.config or SiteConfig(),

@@ -23,6 +23,7 @@ from rpac_ci.planning import Plan
 from rpac_ci.quantities import count, format_duration, format_value
 from rpac_ci.records import RunRecord, Status
 from rpac_ci.studies import StudyRecord
+from rpac_ci.workspace import LOCAL
 
 MAX_CHECKS = 30  # rows of a table in a comment; the report has all
 MAX_FIGURES = 4
@@ -88,7 +89,9 @@ def moment(at: datetime) -> str:
 # --- one run ------------------------------------------------------------------------------------
 
 
-def started(dispatch: Dispatch, ticket: Ticket, links: Links, phase: str, at: datetime) -> str:
+def started(
+    dispatch: Dispatch, ticket: Ticket, links: Links, phase: str, at: datetime, *, problem: str = ""
+) -> str:
     """
     The comment about a run while it goes on.
 
@@ -98,24 +101,35 @@ def started(dispatch: Dispatch, ticket: Ticket, links: Links, phase: str, at: da
         links: to the job.
         phase: what it is at, for people.
         at: when that was known.
+        problem: what keeps it from going on, and needs somebody.
     """
+    machines = count(ticket.nodes, "node") + (f", {ticket.machine}" if ticket.machine else "")
+    where = ticket.cloud + (f" {ticket.region}" if ticket.region else "")
     facts = [
         ("Run", f"`{dispatch.run}`"),
         ("Now", f"**{quiet(phase)}**"),
         ("Commit", f"`{ticket.head[:12]}`"),
-        ("Where", f"{quiet(ticket.cloud)}, {count(ticket.nodes, 'node')}"),
+        ("Where", quiet(f"{where}, {machines}")),
         ("Costs at most", dollars(ticket.cost_high)),
         ("Takes at most", format_duration(60 * ticket.minutes)),
         ("Last update", moment(at)),
     ]
     job = f"[the job]({links.workflow})" if links.workflow else "the job"
+    watch = f"Watch {job}."
+    if ticket.cloud != LOCAL:
+        watch = f"Its nodes need nobody who waits; {job} had the last look, and a timer has others."
+    sign, alarm = "⏳", []
+    if problem:
+        sign = "⚠️"
+        alarm = ["> [!WARNING]", f"> {quiet(' '.join(problem.split()))}", ""]
     return "\n".join(
         [
-            f"### ⏳ `{ticket.target}` is being reproduced",
+            f"### {sign} `{ticket.target}` is being reproduced",
             "",
+            *alarm,
             table(("", ""), facts),
             "",
-            f"Watch {job}. To stop it:",
+            f"{watch} To stop it:",
             "",
             fence(f"/cancel {dispatch.run}"),
         ]

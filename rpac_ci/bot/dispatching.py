@@ -9,6 +9,7 @@ from datetime import datetime
 from rpac_ci import policy
 from rpac_ci.bot import Sent, checkouts, comments, studies, write_outputs
 from rpac_ci.bot import plans as bot_plans
+from rpac_ci.bot.answers import sent
 from rpac_ci.bot.facts import planned_facts, sha_asked, spent
 from rpac_ci.bot.ledger import (
     LedgerView,
@@ -28,6 +29,8 @@ from rpac_ci.commands import Approve, Plan
 from rpac_ci.driver import load_pipeline
 from rpac_ci.errors import GitHubError, PolicyError, RpacError
 from rpac_ci.events import timestamp
+from rpac_ci.locators import FileLocator, parse_locator
+from rpac_ci.pipeline import Pipeline
 from rpac_ci.policy import Decision, Kind
 from rpac_ci.source_trees import SourceFile
 from rpac_ci.workspace import LOCAL, Workspace
@@ -39,7 +42,7 @@ class AlreadyHandledError(RpacError):
     """Another job has handled this comment."""
 
 
-def start_runs(session: Session, works: list[Work]) -> list[Sent]:
+def start_runs(session: Session, works: list[Work]) -> None:
     """
     Plan, decide, write down and announce what starts a run.
 
@@ -48,13 +51,13 @@ def start_runs(session: Session, works: list[Work]) -> list[Sent]:
         works: the commands; one that stands for several runs is replaced by them.
     """
     if not works:
-        return []
+        return
     try:
         _look(session, works)
         if any(work.problem for work in works):
             for work in works:
                 work.section = work.section or comments.held_back(work.text)
-            return []
+            return
         session.context.ledger.write(
             f"comment {session.request.comment or session.context.host.run_id}",
             lambda view: _decide_all(session, works, view),
@@ -66,14 +69,13 @@ def start_runs(session: Session, works: list[Work]) -> list[Sent]:
             if not (work.problem or (work.decision and work.decision.kind is Kind.REFUSE)):
                 work.decision = None  # nothing came of it, and no plan is stored
                 work.section = comments.problem(work.text, exc)
-        return []
+        return
     # what the ledger has is to be run, whatever goes wrong with telling it
     context, begun = session.context, [work for work in works if work.dispatch]
     context.sent = [_sent(work) for work in begun]
     write_outputs(context.host, context.sent)
     context.sent = [_announce(session, work) for work in begun]
     write_outputs(context.host, context.sent)
-    return context.sent
 
 
 def _look(session: Session, works: list[Work]) -> None:
@@ -127,23 +129,25 @@ def _plan(session: Session, work: Work, there: Workspace) -> None:
     try:
         study = work.part.study if work.part else None
         work.planned = bot_plans.make(there, asked, str(command.target), words, study=study)
-        _check_cloud(work.planned.plan.pipeline.target.cloud, work)
+        _check_data(work.planned.plan.pipeline)
         work.ticket = work.planned.ticket.signed()
     except RpacError as exc:
         work.problem = exc
         work.section = comments.problem(work.text, exc)
 
 
-def _check_cloud(cloud: str, work: Work) -> None:
+def _check_data(pipeline: Pipeline) -> None:
     """
     Raises:
-        PolicyError: the jobs have no way into this cloud; nothing would come of it.
+        PolicyError: a job that may enter the cloud would hand a file of its own to the nodes.
     """
-    if cloud != LOCAL and not isinstance(work.command, Plan):
-        raise PolicyError(
-            f"comments start no runs on {cloud} yet, only plan them",
-            hint=f"from a terminal: rpac {work.text.lstrip('/')}",
-        )
+    for name, ref in pipeline.data.items() if pipeline.target.cloud != LOCAL else ():
+        locator = parse_locator(ref.uri)
+        if isinstance(locator, FileLocator) and locator.path.startswith("/"):
+            raise PolicyError(
+                f"data.{name}: {ref.uri} would be a file of the job's own machine",
+                hint="put it beside the experiment, or name where anybody can read it",
+            )
 
 
 def other_problems(session: Session, works: Sequence[Work]) -> list[str]:
@@ -366,4 +370,4 @@ def _announce_study(session: Session, work: Work, part: StudyPart) -> Sent:
 
 def _sent(work: Work) -> Sent:
     assert work.dispatch is not None
-    return Sent(run=work.run, name=work.dispatch.experiment, minutes=work.dispatch.minutes)
+    return sent(work.dispatch)

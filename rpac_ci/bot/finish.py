@@ -1,6 +1,7 @@
 """
 The end of a dispatched run on GitHub: into the log, onto the branch, and said where it was asked
-for. Started by the job after the run, and by the timer for runs whose jobs are gone.
+for. Started by the job after the run, and by the timer for runs whose jobs are gone. Of a run that
+goes on elsewhere, it is said how far it is.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from rpac_ci.bot import Context, comments
+from rpac_ci.bot import NOBODY, Context, comments
 from rpac_ci.bot import commit_back as branches
 from rpac_ci.bot import jobs as bot_jobs
+from rpac_ci.bot.answers import write_cancelled
 from rpac_ci.bot.comments import Links
-from rpac_ci.bot.jobs import Order, Written
+from rpac_ci.bot.jobs import Going, Order, Written
 from rpac_ci.bot.ledger import plain, run_folder
-from rpac_ci.bot.tickets import Settlement
+from rpac_ci.bot.tickets import Cancelled, Settlement
 from rpac_ci.errors import GitHubError, RpacError
+from rpac_ci.events import timestamp
 from rpac_ci.formats.markdown import TIMELINE
 from rpac_ci.github.answers import PullInfo
+from rpac_ci.log_entries import EntryName
 from rpac_ci.planning import read_record
 from rpac_ci.records import RunRecord
 from rpac_ci.reproduction_log import ReproductionLog
@@ -38,6 +42,12 @@ class Finished:
     branch_commit: str | None
     remark: str
 
+    @property
+    def outcome(self) -> str:
+        """Of its verdict."""
+        assert self.record.verdict is not None
+        return self.record.verdict.outcome
+
 
 def finish(
     context: Context,
@@ -48,7 +58,7 @@ def finish(
     comment: int | None = None,
     check: int | None = None,
     starts_checks: bool = False,
-) -> Finished:
+) -> Finished | Going:
     """
     Write down what became of a run, and tell it. May be repeated.
 
@@ -75,6 +85,9 @@ def finish(
     except RpacError as exc:
         _tell(context, order, comments.not_recorded(run, exc), comment)
         raise
+    if isinstance(written, Going):
+        _going(context, order, written, comment, cancelled=cancelled)
+        return written
     before = _last_verdict(context, order) if order.dispatch.rerun else None
     pull = _pull(context, order)
     branch, commit, why = _to_branch(context, order, written, pull, starts_checks=starts_checks)
@@ -94,6 +107,45 @@ def finish(
     return Finished(
         record=written.record, log_commit=written.log_commit, branch_commit=commit, remark=why
     )
+
+
+def _going(
+    context: Context, order: Order, going: Going, comment: int | None, *, cancelled: bool
+) -> None:
+    """How far a run is that goes on; an interrupted job has not ended it, so another one will."""
+    if cancelled:
+        note = Cancelled(run=order.run, actor=NOBODY, comment=None, at=timestamp(context.now))
+        write_cancelled(context, note)
+    body = comments.started(
+        order.dispatch, order.ticket, context.links(), going.phase, context.now,
+        problem=going.problem,
+    )  # fmt: skip
+    context.host.summary(body)
+    if going.problem:
+        context.warn(f"{order.run}: {going.problem}")
+    _tell(context, order, body, comment)
+
+
+def finish_all(
+    context: Context, results: Path, *, starts_checks: bool = False
+) -> dict[str, Finished | Going | RpacError]:
+    """
+    Do the same for every run of which a job has left something.
+
+    Args:
+        context: of the job.
+        results: a folder with one for each run.
+        starts_checks: pushes are made with a token that starts checks.
+    """
+    done: dict[str, Finished | Going | RpacError] = {}
+    for folder in sorted(results.iterdir()):
+        if not EntryName.is_run(folder.name) or folder.is_symlink():
+            continue
+        try:
+            done[folder.name] = finish(context, folder.name, folder, starts_checks=starts_checks)
+        except RpacError as exc:  # the others are to be told, too
+            done[folder.name] = exc
+    return done
 
 
 def _study_of(order: Order) -> str | None:

@@ -1,11 +1,12 @@
 """
-What the job that ran an experiment hands to the one that may write: data, checked by schema.
+What the job that drove a run hands to the one that may write: data, checked by schema.
 
-The experiment's code shared a machine with the program that wrote this, so nothing in it is
-believed but what only the run could know: times, what came out, what the machines were. Who asked,
-what was to be run and what it is compared with come from the ledger, the verdict is made anew.
+On the local cloud the experiment's code shared a machine with the program that wrote this, so
+nothing in it is believed but what only the run could know: times, what came out, what the machines
+were. Who asked, what was to be run and what it is compared with come from the ledger, the verdict
+is made anew.
 
-    handover.json     the run's events after the first, and the files' sizes and hashes
+    handover.json     the run's events after the first, how far it is, the files' sizes and hashes
     outputs/<sha256>  the outputs themselves
     logs/<name>.txt
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias
@@ -29,9 +31,9 @@ from rpac_ci.experiment_model import Model
 from rpac_ci.jobs import Keys, Reason
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import ContentComparison, MetricValue, OutputFile, SampleValue
-from rpac_ci.run import Step
+from rpac_ci.run import Step, fold
 from rpac_ci.training import TrainingRecord
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import LOCAL, Workspace
 
 FILE = "handover.json"
 MAX_BYTES = 8 * 2**20
@@ -41,7 +43,8 @@ MAX_FIGURE_BYTES = 128 * 1024  # larger files never go to git
 _NO_PART = {"", ".", "..", ".git"}
 _SLACK = timedelta(minutes=10)  # between clocks of machines
 
-Line: TypeAlias = Annotated[str, StringConstraints(max_length=4096)]
+MAX_LINE = 4096
+Line: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_LINE)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Hash: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Plain: TypeAlias = bool | int | float | Line | None
@@ -74,6 +77,7 @@ class _Provisioned(Model):
 class _Watched(Model):
     reason: Annotated[Reason, Field(strict=False)]
     message: Line
+    remark: Line = ""
 
 
 class _NodePhase(Model):
@@ -142,6 +146,7 @@ class _Failed(Model):
     message: Line
     hint: Line
     transient: bool
+    sign_in: bool = False
 
 
 class _Cancel(Model):
@@ -168,26 +173,67 @@ class Handover(Model):
     schema_: Annotated[Literal["rpac/handover/1"], Field(alias="schema")] = "rpac/handover/1"
     run: str
     events: Annotated[list[_Event], Field(max_length=MAX_EVENTS)]
+    now: Line = ""  # what a run that goes on is at
+    problem: Line = ""  # why the job could not go on with it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a job has handed over: the run's events after the first, and how far it is."""
+
+    events: Sequence[Event]
+    now: str = ""
+    problem: str = ""
 
 
 class HandoverError(HistoryError):
     """What a job handed over cannot be used."""
 
 
-def export(workspace: Workspace, run: str, folder: Path) -> None:
-    """Write what a run that is released hands over."""
-    events = EventLog(workspace.storage, run).read()[1:]
-    values = [{"kind": e.kind.value, "at": e.at, "body": _lean(e)} for e in events]
-    folder.mkdir(parents=True, exist_ok=True)
-    document: dict[str, Any] = {"schema": "rpac/handover/1", "run": run, "events": values}
-    (folder / FILE).write_bytes(readable_json(document))
+def export(
+    workspace: Workspace, run: str, folder: Path, *, now: str = "", problem: str = ""
+) -> None:
+    """
+    Write what a run hands over: all of one that is released, the events of one that goes on.
+
+    Args:
+        workspace: in whose store the run is.
+        run: its id.
+        folder: to write to.
+        now: what a run that goes on is at.
+        problem: why it cannot go on.
+    """
     storage, keys = workspace.storage, Keys(run)
-    for name in storage.names(keys.outputs):
-        _write(folder / "outputs" / name, storage.get(f"{keys.outputs}{name}") or b"")
+    events = [e for e in EventLog(storage, run).read()[1:] if e.kind is not Kind.COMMITTED]
+    _document(folder, run, events, now=now, problem=problem)
+    if Step.RELEASE not in fold(events).results:
+        return
+    for entry in storage.list(keys.outputs):
+        # of runs elsewhere, the bucket keeps what git does not take
+        if workspace.cloud == LOCAL or entry.size <= MAX_FIGURE_BYTES:
+            name = entry.key.removeprefix(keys.outputs)
+            _write(folder / "outputs" / name, storage.get(entry.key) or b"")
     logs = f"{keys.attempt_folder}logs/"
     for entry in storage.list(logs):
         name = entry.key.removeprefix(logs).replace("/", "-")
         _write(folder / "logs" / name, storage.get(entry.key) or b"")
+
+
+def export_lost(run: str, folder: Path, message: str, at: str) -> None:
+    """Write down that a run came to nothing, and there is nothing of it to release."""
+    _document(folder, run, lost(message, at))
+
+
+def _document(
+    folder: Path, run: str, events: Sequence[Event], *, now: str = "", problem: str = ""
+) -> None:
+    values = [{"kind": e.kind.value, "at": e.at, "body": _lean(e)} for e in events]
+    folder.mkdir(parents=True, exist_ok=True)
+    document: dict[str, Any] = {
+        "schema": "rpac/handover/1", "run": run, "events": values,
+        "now": now[:MAX_LINE], "problem": problem[:MAX_LINE],
+    }  # fmt: skip
+    (folder / FILE).write_bytes(readable_json(document))
 
 
 def _lean(event: Event) -> dict[str, Any]:
@@ -204,7 +250,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def read(
     folder: Path | None, run: str, pipeline: Pipeline, *, since: datetime, until: datetime
-) -> list[Event]:
+) -> Told:
     """
     The events after the first of a run, from what another job left.
 
@@ -227,10 +273,11 @@ def read(
         handover = Handover.model_validate(json.loads(path.read_bytes(), parse_constant=_refuse))
         if handover.run != run:
             raise HandoverError("the job's results are those of another run")
-        return [
+        events = [
             _event(number, event, pipeline, since - _SLACK, until + _SLACK)
             for number, event in enumerate(handover.events, 2)
         ]
+        return Told(events=events, now=handover.now, problem=handover.problem)
     except ValidationError as exc:
         where = ".".join(str(part) for part in exc.errors()[0]["loc"])
         raise HandoverError(f"the job's results do not fit the schema at {where[:200]}") from exc
@@ -274,8 +321,8 @@ def _check(step: Step, result: dict[str, Any], pipeline: Pipeline) -> None:
         bad = [n for n in names if not n.isprintable() or _NO_PART & set(n.split("/"))]
         if bad or len(set(names)) < len(names):
             raise HandoverError(f"the job's results name outputs that cannot be: {bad[:1]}")
-    if step is Step.RELEASE:  # it is not the job that says what things cost
-        result["cost_usd"] = 0.0 if pipeline.target.cloud == "local" else None
+    if step is Step.RELEASE and pipeline.target.cloud == LOCAL:
+        result["cost_usd"] = 0.0  # where its code ran, nobody says what things cost
 
 
 def lost(message: str, at: str) -> list[Event]:

@@ -1,6 +1,7 @@
 """
 The jobs of one dispatched run on GitHub: `fetch` and `run` where the experiment's code is executed,
 with no secret and no right to write; `conclude` where results are data and may be written down.
+`bot.cloud_jobs` takes the place of the first two for runs on a provider's machines.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from rpac_ci.pipeline import Pipeline
 from rpac_ci.planning import parse_record, read_record
 from rpac_ci.records import RunRecord
 from rpac_ci.reproduction_log import Entry, ReproductionLog, RunPath, run_folder
+from rpac_ci.run import Step, fold
 from rpac_ci.source_trees import SourceTree
 from rpac_ci.verdict import judge
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import LOCAL, Workspace
 
 MAX_FOREIGN_SOURCE = 2**20
+GIVE_UP = timedelta(days=7)  # on a cloud that lets nobody in, after a run should have been over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,19 @@ class Order:
     def run(self) -> str:
         """The run's id."""
         return self.dispatch.run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Going:
+    """A run on a provider's machines that is not over; `problem` says what needs somebody."""
+
+    phase: str
+    problem: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """It has none yet."""
+        return f"under way: {self.problem or self.phase}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +107,19 @@ def folder_of(workspace: Workspace, run: str) -> Path:
     return workspace.root / ".rpac" / "bot" / run / "tree"
 
 
+def cloud_of(workspace: Workspace, run: str) -> str:
+    """The cloud that a run was dispatched to."""
+    ledger = Ledger(workspace.git)
+    ledger.fetch()
+    return read_order(ledger.view(), run).dispatch.cloud
+
+
 def fetch(workspace: Workspace, run: str) -> Workspace:
     """
     Bring a dispatched run here, ready to be driven; the last thing that needs the network of git.
 
     Returns:
-        The workspace that the run is in.
+        The workspace that the run is in, with the store of its cloud.
 
     Raises:
         RpacError: it was not dispatched, or its commit cannot be had.
@@ -112,7 +135,7 @@ def fetch(workspace: Workspace, run: str) -> Workspace:
         workspace.storage  # noqa: B018 - makes .rpac/, which git ignores
         root.parent.mkdir(parents=True, exist_ok=True)
         checkouts.add(workspace.git, order.ticket.head, root)
-    there = replace(workspace, root=root, git=Git(root))
+    there = replace(workspace, root=root, git=Git(root)).on(order.dispatch.cloud)
     open_runs.make(
         there, run, dict(order.ticket.created), order.pipeline_bytes, order.source.archive()
     )
@@ -164,9 +187,11 @@ def run(workspace: Workspace, name: str, results: Path, notify: Notify | None = 
 
 def conclude(
     workspace: Workspace, order: Order, results: Path | None, *, cancelled: bool, now: datetime
-) -> Written:
+) -> Written | Going:
     """
     Judge what a job left, and add it to the log. May be repeated: a run is judged once.
+
+    A run on a provider's machines whose job left before its end is left alone.
 
     Args:
         workspace: a checkout of the repository, with ledger and log fetched.
@@ -179,7 +204,10 @@ def conclude(
     folder = run_folder(order.pipeline.id, order.run)
     if found := _in_log(log, order):
         return _written(workspace.git, order, read_record(log, found), folder)
-    record, entry = _judge(order, results, cancelled=cancelled, now=now)
+    made = _judge(order, results, cancelled=cancelled, now=now)
+    if isinstance(made, Going):
+        return made
+    record, entry = made
     log.add(entry)
     _send(workspace.git, order.run)
     with contextlib.suppress(RpacError):  # it waits in the inbox; the next collector takes it
@@ -190,26 +218,43 @@ def conclude(
 
 def _judge(
     order: Order, results: Path | None, *, cancelled: bool, now: datetime
-) -> tuple[RunRecord, Entry]:
+) -> tuple[RunRecord, Entry] | Going:
     """Record and entry of what the job left; of a lost run where that is no use."""
     dispatched = datetime.fromisoformat(order.dispatch.at)
     first = Event(
         number=1, kind=Kind.CREATED, at=order.dispatch.at, body=dict(order.ticket.created)
     )
     due = dispatched + timedelta(minutes=order.dispatch.minutes)
+    elsewhere = order.dispatch.cloud != LOCAL
     try:
-        until = min(now, due + timedelta(hours=24))
-        later = handover.read(results, order.run, order.pipeline, since=dispatched, until=until)
-        return _made(order, [first, *later], results)
+        until = now if elsewhere else min(now, due + timedelta(hours=24))
+        told = handover.read(results, order.run, order.pipeline, since=dispatched, until=until)
+        events = [first, *told.events]
+        if elsewhere and Step.RELEASE not in fold(events).results:
+            return Going(phase=told.now or "under way", problem=_trouble(events) or told.problem)
+        return _made(order, events, results)
     except handover.HandoverError as exc:
         message = exc.message
     except Exception as exc:  # noqa: BLE001 - what fits the schema may still make no sense
         message = f"the job's results make no record: {type(exc).__name__}"
+    if elsewhere and now < due + GIVE_UP:
+        return Going(phase="nothing new is known", problem=f"{message}; the timer looks again")
     late = now >= due
     if late:
         message += f", and did not end within its {order.dispatch.minutes} min"
     lost = _nothing(message, cancelled=cancelled and not late, now=now)
     return _made(order, [first, *lost], None)
+
+
+def _trouble(events: Sequence[Event]) -> str:
+    """What has gone wrong last, unless something came after it."""
+    last = next((e for e in reversed(events) if e.kind is not Kind.CLAIM), None)
+    if last is None or last.kind is not Kind.FAILED:
+        return ""
+    said = f"{last.body['step']} failed: {last.body['message']}"
+    if last.body["step"] == Step.RELEASE:
+        said = f"its machines may still be there and cost money: {said}"
+    return f"{said}; {last.body['hint']}" if last.body["hint"] else said
 
 
 def _made(order: Order, events: Sequence[Event], results: Path | None) -> tuple[RunRecord, Entry]:

@@ -3,7 +3,7 @@ The bot's ledger: the orphan branch `rpac/ledger`, to which files are only ever 
 
     comments/<yyyy-mm>/<comment>.json              handled
     plans/<xx>/<id>/ticket.json pipeline.yaml source/ approved.json
-    runs/<yyyy-mm>/<run>/dispatch.json settled.json
+    runs/<yyyy-mm>/<run>/dispatch.json cancelled.json settled.json
     studies/<study>.json
 
 It is not on `rpac/log`: there every comment would race with every run that comes in, and the log
@@ -17,14 +17,22 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from rpac_ci.bot.tickets import Approved, Dispatch, Handled, Settlement, StudyOrder, Ticket
+from rpac_ci.bot.tickets import (
+    Approved,
+    Cancelled,
+    Dispatch,
+    Handled,
+    Settlement,
+    StudyOrder,
+    Ticket,
+)
 from rpac_ci.errors import HistoryError
 from rpac_ci.fast_import import NewCommit, chain, put
 from rpac_ci.git import Git
@@ -37,7 +45,7 @@ _BRANCH = "refs/remotes/{}/rpac/ledger"
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _MAY_NOT_WRITE = "the token may not push: give the job 'permissions: contents: write'"
 _random = random.SystemRandom()
-_D = TypeVar("_D", Ticket, Dispatch, Settlement, Handled, Approved, StudyOrder)
+_D = TypeVar("_D", Ticket, Dispatch, Cancelled, Settlement, Handled, Approved, StudyOrder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +109,10 @@ class LedgerView:
     def dispatch(self, run: str) -> Dispatch | None:
         """A run that was sent off, by its whole id."""
         return self._document(f"{run_folder(run)}/dispatch.json", Dispatch)
+
+    def cancelled(self, run: str) -> Cancelled | None:
+        """That somebody wants a run to stop."""
+        return self._document(f"{run_folder(run)}/cancelled.json", Cancelled)
 
     def settled(self, run: str) -> Settlement | None:
         """What became of a run; None while it goes on."""
@@ -303,12 +315,11 @@ def who(git: Git) -> str:
     return match[0] if match else "rpac <rpac@localhost>"
 
 
-def open_dispatches(view: LedgerView, months: Iterable[str] | None = None) -> dict[str, Dispatch]:
+def recent_runs(view: LedgerView) -> dict[str, tuple[Dispatch, Settlement | None]]:
+    """Runs of this month and the last that had any."""
+    return {run: found for month in view.months()[:2] for run, found in view.runs(month).items()}
+
+
+def open_dispatches(view: LedgerView) -> dict[str, Dispatch]:
     """Runs that were dispatched and not settled."""
-    wanted = view.months()[:2] if months is None else months
-    return {
-        run: dispatch
-        for month in wanted
-        for run, (dispatch, settled) in view.runs(month).items()
-        if settled is None
-    }
+    return {run: dispatch for run, (dispatch, settled) in recent_runs(view).items() if not settled}

@@ -93,8 +93,8 @@ def make(
         pipeline=pipeline.digest,
         science=plan.science,
         cloud=pipeline.target.cloud,
-        region=None,
-        machine=None,
+        region=pipeline.target.region,
+        machine=pipeline.target.machine,
         image=pipeline.environment.image,
         nodes=pipeline.resources.nodes,
         cost_low=low,
@@ -112,7 +112,8 @@ def _minutes(pipeline: Pipeline) -> int:
     Raises:
         PolicyError: no job of GitHub's takes so long.
     """
-    minutes = math.ceil(pipeline.limits.time / 60) + AROUND_MIN
+    queue_s = clouds.planner(pipeline.target.cloud).capabilities.queue_s
+    minutes = math.ceil((pipeline.limits.time + queue_s) / 60) + AROUND_MIN
     if pipeline.target.cloud == "local" and minutes > RUNNER_MIN:
         raise PolicyError(
             f"the time limit of {pipeline.limits.time // 60} min is more than a job here may take",

@@ -83,6 +83,18 @@ class Dispatch(_Document):
     rerun: bool = False  # by a schedule
 
 
+class Cancelled(_Document):
+    """Somebody wants a run on a provider's machines to stop; who looks after it sees to that."""
+
+    schema_: Annotated[Literal["rpac/cancellation/1"], Field(alias="schema")] = (
+        "rpac/cancellation/1"
+    )
+    run: str
+    actor: int
+    comment: int | None
+    at: str
+
+
 class StudyMember(Model):
     """One run of a study, and what of the lists it has."""
 

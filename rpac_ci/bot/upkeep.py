@@ -10,27 +10,32 @@ from datetime import datetime, timedelta
 from rpac_ci import experiments, policy
 from rpac_ci.bot import NOBODY, Context, Handled, Sent, checkouts, studies
 from rpac_ci.bot import finish as bot_finish
+from rpac_ci.bot import jobs as bot_jobs
 from rpac_ci.bot import plans as bot_plans
+from rpac_ci.bot.answers import sent as as_sent
+from rpac_ci.bot.answers import write_cancelled
 from rpac_ci.bot.facts import planned_facts, spent
 from rpac_ci.bot.ledger import (
     LedgerView,
     month_of,
     open_dispatches,
     plain,
+    recent_runs,
     run_folder,
     ticket_files,
 )
 from rpac_ci.bot.plans import Asked, Planned
-from rpac_ci.bot.tickets import Dispatch
+from rpac_ci.bot.tickets import Cancelled, Dispatch
 from rpac_ci.collector import collect
 from rpac_ci.errors import RpacError
 from rpac_ci.events import timestamp
 from rpac_ci.policy import SCHEDULE, Action, Facts, Kind
 from rpac_ci.reproduction_log import ReproductionLog
 from rpac_ci.run import new_run_id
+from rpac_ci.site_clouds import SiteClouds
 from rpac_ci.site_config import Rerun, SiteConfig
 from rpac_ci.source_trees import SourceFile
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import LOCAL, Workspace
 
 SLACK = timedelta(minutes=60)  # until a job's machine is there, and after its limit
 QUEUE = timedelta(hours=24)  # that a job may wait for a machine
@@ -65,12 +70,16 @@ def upkeep(context: Context) -> Handled:
     sent = _reruns(context, config, said)
     body = "\n".join(f"- {line}" for line in said) or "Nothing was to be done."
     context.host.summary(body)
-    return Handled(code="upkeep", message=body, sent=sent)
+    return Handled(code="upkeep", message=body, sent=sent, clouds=_clouds(context, config))
 
 
 def _lost(context: Context, said: list[str]) -> None:
     """Runs that should have been over for long: their jobs are gone without a word."""
     for run, dispatch in open_dispatches(context.ledger.view()).items():
+        if dispatch.cloud != LOCAL:
+            _orphaned(context, dispatch, said)
+            if context.now < _give_up(dispatch):
+                continue  # what its store says counts
         due = datetime.fromisoformat(dispatch.at) + timedelta(minutes=dispatch.minutes) + SLACK
         if context.now < due or (context.now < due + QUEUE and _is_waiting(context, dispatch)):
             continue
@@ -81,8 +90,38 @@ def _lost(context: Context, said: list[str]) -> None:
         except Exception as exc:  # noqa: BLE001 - one bad run must not keep the others waiting
             said.append(f"{run}: still open: internal error, {type(exc).__name__}")
         else:
-            assert finished.record.verdict is not None
-            said.append(f"{run}: {finished.record.verdict.outcome}")
+            said.append(f"{run}: {finished.outcome}")
+
+
+def _give_up(dispatch: Dispatch) -> datetime:
+    due = datetime.fromisoformat(dispatch.at) + timedelta(minutes=dispatch.minutes)
+    return due + bot_jobs.GIVE_UP
+
+
+def _orphaned(context: Context, dispatch: Dispatch, said: list[str]) -> None:
+    """A run whose pull request was closed without being merged is to stop."""
+    if dispatch.pull is None or context.ledger.view().cancelled(dispatch.run):
+        return
+    try:
+        pull = context.github.pull(dispatch.pull)
+        if pull.state == "open" or pull.merged:
+            return
+        note = Cancelled(
+            run=dispatch.run, actor=NOBODY, comment=None, at=timestamp(context.now)
+        )  # fmt: skip
+        write_cancelled(context, note)
+    except RpacError as exc:
+        said.append(f"{dispatch.run}: its pull request cannot be read: {exc.message}")
+    else:
+        said.append(f"{dispatch.run}: told to stop, its pull request is closed")
+
+
+def _clouds(context: Context, config: SiteConfig) -> list[str]:
+    """Clouds that had runs lately: some may go on, and something may be left of others."""
+    context.ledger.fetch()
+    found = {dispatch.cloud for dispatch, _ in recent_runs(context.ledger.view()).values()}
+    known = [cloud for cloud in SiteClouds.model_fields if getattr(config.clouds, cloud)]
+    return [cloud for cloud in known if cloud in found]
 
 
 def _is_waiting(context: Context, dispatch: Dispatch) -> bool:
@@ -172,7 +211,7 @@ def _rerun(
         return [*ticket_files(ticket, planned.plan.pipeline.to_bytes(), planned.plan.source), file]
 
     context.ledger.write(f"rerun {name}", decide)
-    return Sent(run=dispatch.run, name=name, minutes=dispatch.minutes)
+    return as_sent(dispatch)
 
 
 def _facts(context: Context, config: SiteConfig, planned: Planned, view: LedgerView) -> Facts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,14 @@ from rpac_ci.cli.group import cli
 from rpac_ci.errors import ExitCode, RpacError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rpac_ci.bot import Context, Handled
+    from rpac_ci.bot.cloud_jobs import Looked
+    from rpac_ci.bot.finish import Finished
+    from rpac_ci.bot.jobs import Going
     from rpac_ci.github.actions import Host
+    from rpac_ci.workspace import Workspace
 
 
 @cli.group(invoke_without_command=True)
@@ -46,7 +52,7 @@ def bot(
 
     host = _host(event, name)
     handled = bots.handle(host, Path())
-    bots.write_outputs(host, handled.sent)
+    bots.write_outputs(host, handled.sent, handled.clouds)
     _show(handled, as_json=as_json)
     return handled.exit_code
 
@@ -150,22 +156,92 @@ def run(run: str, out: str) -> None:
 
 @bot.command()
 @click.argument("run", metavar="RUN")
-@click.option("--results", type=click.Path(file_okay=False), help="Folder that `bot run` wrote.")
+@click.option("--out", type=click.Path(file_okay=False), required=True, help="Folder for results.")
+def submit(run: str, out: str) -> None:
+    """
+    Bring a dispatched run on its way on its cloud, write how far it is to a folder, and leave.
+
+    An interrupt cancels the run: everything is released, and what there is, is handed over.
+    """
+    from rpac_ci import terminal
+    from rpac_ci.bot import cloud_jobs
+    from rpac_ci.bot.jobs import cloud_of
+
+    workspace = _settled(_host())
+    _sign_in(cloud_of(workspace, run))
+    with terminal.progress(quiet=False) as notify:
+        looked = cloud_jobs.submit(workspace, run, Path(out), notify)
+    _said([looked])
+
+
+@bot.command("look-after")
+@click.argument("cloud", metavar="CLOUD")
+@click.option("--out", type=click.Path(file_okay=False), required=True, help="Folder for results.")
+def look_after(cloud: str, out: str) -> int:
+    """
+    Go on with all runs that were sent to a cloud, and remove what is left of others there.
+
+    Writes how far each run is to a folder of its own; nobody waits for nodes. Exit code 5: a run
+    could not be gone on with, and the next look tries again.
+    """
+    from datetime import UTC, datetime
+
+    from rpac_ci.bot import cloud_jobs
+
+    workspace = _settled(_host())
+    _sign_in(cloud)
+    looked = cloud_jobs.look_after(workspace, cloud, Path(out), datetime.now(UTC))
+    _said(looked)
+    return int(ExitCode.COULD_NOT_RUN if any(one.problem for one in looked) else ExitCode.OK)
+
+
+def _settled(host: Host) -> Workspace:
+    """The checkout of the default branch, with its settings."""
+    from rpac_ci.git import Git
+    from rpac_ci.site_config import read_site
+    from rpac_ci.workspace import Workspace
+
+    git = Git.discover(Path())
+    return Workspace.at(git, read_site(git, git.resolve(host.sha or "HEAD") or "HEAD"))
+
+
+def _sign_in(cloud: str) -> None:
+    from rpac_ci.bot.sign_in import sign_in
+
+    sign_in(cloud, os.environ)
+
+
+def _said(looked: Sequence[Looked]) -> None:
+    from rpac_ci.github.actions import neutral_log
+
+    for one in looked:
+        said = f"{one.run}: {one.status}" + (f": {one.problem}" if one.problem else "")
+        click.echo(neutral_log(said))
+    if not looked:
+        click.echo("no runs are under way, and nothing is left over")
+
+
+@bot.command()
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option(
+    "--results", type=click.Path(file_okay=False),
+    help="Folder that the run's job wrote; without RUN, one with a folder for each run.",
+)  # fmt: skip
 @click.option("--job", default="", help="How the run's job ended: success, failure, cancelled.")
 @click.option("--comment", type=int, help="Id of the comment that follows the run.")
 @click.option("--check", type=int, help="Id of the check run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 def conclude(
-    run: str, results: str | None, job: str, comment: int | None, check: int | None, as_json: bool
-) -> int:
+    run: str | None, results: str | None, job: str, comment: int | None, check: int | None,
+    as_json: bool,
+) -> int:  # fmt: skip
     """
-    Judge what a run's job left, commit it, and tell it.
+    Judge what a run's job left, commit it, and tell it; of a run that goes on, tell how far it is.
 
     The exit code is that of the verdict only where the run could not be recorded or could not run:
     a result that is not reproduced is told by its check, not by a failed job.
     """
     from rpac_ci.bot import finish as bot_finish
-    from rpac_ci.github.actions import neutral_log
 
     host = _host()
     push_token = os.environ.get("RPAC_PUSH_TOKEN", "").strip()
@@ -174,21 +250,45 @@ def conclude(
 
         authenticate(os.environ, host, push_token)
     folder = Path(results) if results and Path(results).is_dir() else None
+    starts = bool(push_token)
+    if run is None:
+        done = bot_finish.finish_all(_context(host), folder, starts_checks=starts) if folder else {}
+        return max(
+            [_concluded(name, one, as_json=as_json) for name, one in done.items()], default=0
+        )
     finished = bot_finish.finish(
         _context(host), run, folder, cancelled=job == "cancelled", comment=comment, check=check,
-        starts_checks=bool(push_token),
+        starts_checks=starts,
     )  # fmt: skip
-    verdict = finished.record.verdict
-    assert verdict is not None
-    if as_json:
+    return _concluded(run, finished, as_json=as_json)
+
+
+def _concluded(run: str, done: Finished | Going | RpacError, *, as_json: bool) -> int:
+    """Print what became of a run; returns the exit code of the job."""
+    from rpac_ci.bot.jobs import Going
+    from rpac_ci.github.actions import neutral_log
+
+    code = 0
+    if isinstance(done, RpacError):
+        value: dict[str, Any] = {"run": run, "error": done.message}
+        line, code = done.message, int(done.exit_code)
+    elif isinstance(done, Going):
+        value = {"run": run, "phase": done.phase, "problem": done.problem}
+        line = ": ".join(filter(None, (done.phase, done.problem)))
+    else:
+        verdict = done.record.verdict
+        assert verdict is not None
         value = {
-            "run": run, "verdict": verdict.to_json(), "log_commit": finished.log_commit,
-            "branch_commit": finished.branch_commit, "remark": finished.remark,
+            "run": run, "verdict": verdict.to_json(), "log_commit": done.log_commit,
+            "branch_commit": done.branch_commit, "remark": done.remark,
         }  # fmt: skip
+        line = f"{verdict.outcome}: {verdict.reason}"
+        code = verdict.exit_code if verdict.exit_code == ExitCode.COULD_NOT_RUN else 0
+    if as_json:
         click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
     else:
-        click.echo(neutral_log(f"{run}: {verdict.outcome}: {verdict.reason}"))
-    return verdict.exit_code if verdict.exit_code == ExitCode.COULD_NOT_RUN else 0
+        click.echo(neutral_log(f"{run}: {line}"))
+    return code
 
 
 @bot.command()

@@ -27,7 +27,7 @@ from rpac_ci.events import LEASE_S, timestamp
 from rpac_ci.jobs import Keys
 from rpac_ci.storage import Storage
 
-EVENT_TYPE = "rpac-run-released"
+EVENT_TYPE = "rpac-run-released"  # as `github.events` knows it, which is not in the package
 API = "https://api.github.com"
 WAIT_S = 10.0
 

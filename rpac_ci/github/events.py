@@ -20,6 +20,7 @@ from rpac_ci.github.fields import FieldError, Fields, Json
 MAX_BYTES = 25 * 1024 * 1024  # GitHub sends no larger event
 MAX_COMMAND = 65_536
 DISPATCH_TYPE = "rpac"
+RELEASED_TYPE = "rpac-run-released"  # by a function in a cloud
 
 
 class Reason(StrEnum):
@@ -263,10 +264,13 @@ def _workflow_dispatch(event: Fields) -> Event:
 
 
 def _repository_dispatch(event: Fields) -> Event:
-    if (action := event.text("action")) != DISPATCH_TYPE:
+    if (action := event.text("action")) not in (DISPATCH_TYPE, RELEASED_TYPE):
         return _not_handled(action)
     payload = event.object("client_payload")
     repository = _repository(event.object("repository"))
+    if action == RELEASED_TYPE:
+        # what it says of a run is a hint: all are looked at, and what their stores say counts
+        return Advance(repository=repository)
     if payload.value == {"advance": True} and payload.flag("advance"):
         return Advance(repository=repository)
     if set(payload.value) != {"command"}:

@@ -152,7 +152,7 @@ PLAN: tuple[Rule[Request], ...] = (
     Rule(
         "price-unknown",
         lambda r: r.plan.worst_case is None,
-        hint="say where the run must stop, for example cost=5USD",
+        hint="rpac catalog show lists the machines whose price is known: machine=…",
     ),
     Rule("price-implausible", lambda r: not r.reckoned >= 0),
     Rule(
@@ -171,7 +171,7 @@ PLAN: tuple[Rule[Request], ...] = (
         "over-run-budget",
         lambda r: _exceeds(r.config.budgets.run, r),
         lambda r: f"{usd(r.reckoned)} at worst is more than one run may cost",
-        "fewer or smaller machines, or less time; cost= lowers the worst case of an unknown price",
+        "fewer or smaller machines, or less time",
     ),
     Rule("over-cloud-budget", _over_cloud, _over("this month's budget of the cloud"), _WAIT),
     Rule("over-person-budget", _over_person, _over("this month's budget of the person"), _WAIT),

@@ -87,9 +87,11 @@ class Target(Lab):
                 default_branch="",
             )  # fmt: skip
             with contextlib.redirect_stdout(io.StringIO()):
-                return finish.finish(
+                done = finish.finish(
                     context, one["run"], results, comment=one["comment"], check=one["check"]
                 )
+            assert isinstance(done, finish.Finished)
+            return done
 
     def fetched(self, run: str) -> Path:
         """What the run's job gets to work on."""

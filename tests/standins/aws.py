@@ -229,7 +229,8 @@ def _fits(fault: Fault, call: Call) -> bool:
 
 def _call(handler: BaseHTTPRequestHandler, body: bytes) -> Call:
     scope = handler.headers.get("authorization", "").partition("Credential=")[2].split("/")
-    service = scope[3] if len(scope) > 3 else "s3"
+    unsigned = "sts" if body.startswith(b"Action=") else "s3"  # a web identity signs nothing
+    service = scope[3] if len(scope) > 3 else unsigned
     action = handler.headers.get("x-amz-target", "").rpartition(".")[2]
     if not action and service == "batch":
         action = handler.path.rpartition("/")[2]

@@ -33,8 +33,18 @@ host = actions.Host.read(os.environ)
 github_git.authenticate(os.environ, host)
 now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=float(sys.argv[1]))
 handled = bot.handle(host, pathlib.Path(), now=now)
-bot.write_outputs(host, handled.sent)
+bot.write_outputs(host, handled.sent, handled.clouds)
 print(handled.code, handled.message)
+"""
+# `rpac` with another clock for what it compares with the ledger's times
+_CLOCK = """\
+import datetime, sys
+from rpac_ci.bot import cloud_jobs
+from rpac_ci.cli import run
+ahead = datetime.timedelta(seconds=float(sys.argv.pop(1)))
+real = cloud_jobs.look_after
+cloud_jobs.look_after = lambda w, c, r, now, *more: real(w, c, r, now + ahead, *more)
+sys.exit(run(sys.argv[1:]))
 """
 _SECRETS = ("GITHUB_TOKEN", "GH_TOKEN", "RPAC_PUSH_TOKEN")
 
@@ -57,6 +67,7 @@ class Workflow:
     runs: list[dict[str, Any]] = field(default_factory=list)
     concluded: list[Step] = field(default_factory=list)
     summary: str = ""
+    clouds: list[str] = field(default_factory=list)
 
     @property
     def run(self) -> str:
@@ -65,12 +76,23 @@ class Workflow:
         return str(one["run"])
 
 
+@dataclass
+class Upkeep:
+    """One run of the timer's workflow."""
+
+    look: Workflow
+    clouds: Step | None  # the job that entered the cloud
+    tell: Step | None
+
+
 class Runner:
     """Runs workflows for events of a stand-in GitHub."""
 
     def __init__(self, hub: GitHubServer, root: Path) -> None:
         self.hub, self.root = hub, root
         self.root.mkdir(parents=True, exist_ok=True)
+        self.later_s = 0.0  # the clock of the timer's jobs is so far ahead
+        self.submitted: Step | None = None  # what the last job that entered a cloud said
         self._number = 1000
         # what the jobs' tokens may do; a test may take a right away
         self.rights = {
@@ -78,6 +100,8 @@ class Runner:
             "actions": "write", "metadata": "read",
         }  # fmt: skip
         self.app: dict[str, str] | None = None  # rights of a GitHub App's token for pushes
+        # what SDKs of clouds find in the jobs that may enter one, with the way to an OIDC token
+        self.cloud: dict[str, str] = {}
 
     # --- workflows ------------------------------------------------------------------------------
 
@@ -100,6 +124,7 @@ class Runner:
             number=number,
             decide=done,
             runs=json.loads(outputs.get("runs") or "[]"),
+            clouds=json.loads(outputs.get("clouds") or "[]"),
             summary=summary.read_text() if summary.exists() else "",
         )
 
@@ -107,9 +132,27 @@ class Runner:
         """Everything that an event starts, to its end."""
         found = self.handle(name, payload)
         for one in found.runs:
-            results = self.run_job(one["run"], payload, found.number)
+            does = self.run_job if one["cloud"] == "local" else self.submit_job
+            results = does(one["run"], payload, found.number)
             found.concluded.append(self.commit_job(one, results, payload, found.number))
         return found
+
+    def upkeep(self, name: str = "schedule", payload: Mapping[str, Any] | None = None) -> Upkeep:
+        """The workflow of the timer, without the runs that it starts."""
+        payload = payload or self.hub.schedule_event()
+        found = self.handle(name, payload, later_s=self.later_s)
+        if "aws" not in found.clouds:
+            return Upkeep(found, None, None)
+        environment = self._cloud_environment(payload, found.number)
+        checkout = self.checkout(environment)
+        results = checkout.parent / "results"
+        words = ["bot", "look-after", "aws", "--out", str(results)]
+        looked = self._rpac_later(checkout, environment, *words)
+        if not results.exists():
+            return Upkeep(found, looked, None)
+        environment = self.environment(name, payload, found.number)
+        words = ["bot", "conclude", "--results", str(self._artifact(results))]
+        return Upkeep(found, looked, self.rpac(self.checkout(environment), environment, *words))
 
     def comment(self, place: Any, user: Any, body: str) -> Workflow:
         """A person writes a comment; all that follows."""
@@ -143,6 +186,20 @@ class Runner:
         else:
             self._child(command, checkout, bare)
         return self._artifact(results) if results.exists() else None
+
+    def submit_job(self, run: str, payload: Mapping[str, Any], number: int) -> Path | None:
+        """The job that enters a cloud; returns its artifact, or None where it left none."""
+        environment = self._cloud_environment(payload, number)
+        checkout = self.checkout(environment)
+        results = checkout.parent / "results"
+        self.submitted = self.rpac(
+            checkout, environment, "bot", "submit", run, "--out", str(results)
+        )
+        return self._artifact(results) if results.exists() else None
+
+    def _cloud_environment(self, payload: Mapping[str, Any], number: int) -> dict[str, str]:
+        rights = {"contents": "read", "packages": "write"}
+        return self.environment("schedule", payload, number, rights=rights) | self.cloud
 
     def commit_job(
         self, one: Mapping[str, Any], results: Path | None, payload: Mapping[str, Any], number: int,
@@ -196,6 +253,11 @@ class Runner:
     def rpac(self, checkout: Path, environment: Mapping[str, str], *words: str) -> Step:
         """Run `rpac` in a checkout to its end."""
         return self._child([sys.executable, "-m", "rpac_ci", *words], checkout, environment)
+
+    def _rpac_later(self, checkout: Path, environment: Mapping[str, str], *words: str) -> Step:
+        """The same with a clock that is ahead."""
+        command = [sys.executable, "-c", _CLOCK, str(self.later_s), *words]
+        return self._child(command, checkout, environment)
 
     def _child(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> Step:
         done = subprocess.run(

@@ -50,16 +50,21 @@ def written(root: Path, **options: object) -> setup.Setup:
 @pytest.mark.parametrize(
     ("text", "shown", "requirement"),
     [
-        (".", ".", ".[compare]"),
-        (".[compare]", ".", ".[compare]"),
-        ("rpac-ci==0.3.0", "rpac-ci==0.3.0", "rpac-ci[compare]==0.3.0"),
-        ("rpac-ci[compare]==1.0rc1", "rpac-ci==1.0rc1", "rpac-ci[compare]==1.0rc1"),
-        (GIT, GIT, f"rpac-ci[compare] @ {GIT}"),
-        (f"rpac-ci[compare] @ {GIT}", GIT, f"rpac-ci[compare] @ {GIT}"),
+        (".", ".", ".[aws,compare,containers]"),
+        (".[compare]", ".", ".[aws,compare,containers]"),
+        ("rpac-ci==0.3.0", "rpac-ci==0.3.0", "rpac-ci[aws,compare,containers]==0.3.0"),
+        (
+            "rpac-ci[compare]==1.0rc1",
+            "rpac-ci==1.0rc1",
+            "rpac-ci[aws,compare,containers]==1.0rc1",
+        ),
+        (GIT, GIT, f"rpac-ci[aws,compare,containers] @ {GIT}"),
+        (f"rpac-ci[compare] @ {GIT}", GIT, f"rpac-ci[aws,compare,containers] @ {GIT}"),
         (
             f"git+https://ghe.example.org:8443/a/b.git@{'ab' * 32}",
             f"git+https://ghe.example.org:8443/a/b.git@{'ab' * 32}",
-            f"rpac-ci[compare] @ git+https://ghe.example.org:8443/a/b.git@{'ab' * 32}",
+            "rpac-ci[aws,compare,containers] @ "
+            f"git+https://ghe.example.org:8443/a/b.git@{'ab' * 32}",
         ),
     ],
 )

@@ -43,10 +43,11 @@ class Job:
         return read_pipeline(self.workspace, self.run)
 
     def read(self, run: str | None = None, pipeline: Pipeline | None = None) -> list[Event]:
-        return handover.read(
+        told = handover.read(
             self.folder, run or self.run, pipeline or self.pipeline, since=self.began,
             until=datetime.now(UTC),
         )  # fmt: skip
+        return list(told.events)
 
     @property
     def document(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from rpac_ci.bot import Sent
 from rpac_ci.cli import bot as cli_bot
 from rpac_ci.command_table import VERBS
 from rpac_ci.comment_commands import parse_comment
+from rpac_ci.functions.notices import EVENT_TYPE
+from rpac_ci.github.events import RELEASED_TYPE
 from rpac_ci.github.setup import generated
 from rpac_ci.github.setup.sources import HERE, Source
 from rpac_ci.jobs import EngineName
@@ -95,17 +97,20 @@ def test_a_workflow_gives_no_rights_by_itself(name: str) -> None:
     assert workflow(name)["permissions"] == {}
     for key, job in workflow(name)["jobs"].items():
         assert isinstance(job["permissions"], dict), key
-        # no job enters a cloud yet; images are signed
-        assert "id-token" not in job["permissions"] or name == "images.yml", key
+        # those that enter a cloud, and those that only hand the right on; images are signed
+        known = {"submit", "aws", "runs"} if name in OURS else {"publish", *workflow(name)["jobs"]}
+        assert "id-token" not in job["permissions"] or key in known, key
 
 
 def test_what_every_job_may_do() -> None:
     write = {"contents": "write", "pull-requests": "write", "issues": "write", "checks": "write"}
+    enter = {"id-token": "write", "packages": "write"}
     assert {name: job["permissions"] for name, job in jobs(OURS)} == {
         "rpac.yml:decide": {**write, "actions": "write"},
-        "rpac.yml:runs": {**write, "actions": "read"},
+        "rpac.yml:runs": {**write, **enter, "actions": "read"},
         "rpac.yml:collect": {"contents": "write"},
         "rpac-run.yml:run": {"contents": "read"},
+        "rpac-run.yml:submit": {**enter, "contents": "read"},
         "rpac-run.yml:follow": {
             "contents": "read", "pull-requests": "write", "issues": "write", "actions": "read",
         },
@@ -115,7 +120,9 @@ def test_what_every_job_may_do() -> None:
         },
         "rpac-validate.yml:closed": {"contents": "read", "actions": "write"},
         "rpac-upkeep.yml:look": {**write, "actions": "read"},
-        "rpac-upkeep.yml:runs": {**write, "actions": "read"},
+        "rpac-upkeep.yml:aws": {**enter, "contents": "read"},
+        "rpac-upkeep.yml:tell": write,
+        "rpac-upkeep.yml:runs": {**write, **enter, "actions": "read"},
         "rpac-upkeep.yml:collect": {"contents": "write"},
     }  # fmt: skip
 
@@ -150,7 +157,7 @@ def test_callers_hand_over_what_the_called_workflow_declares() -> None:
 
 
 def test_the_matrix_is_made_of_what_the_bot_hands_on() -> None:
-    known = set(Sent(run=RUN, name="exp-42", minutes=65).to_json())
+    known = set(Sent(run=RUN, name="exp-42", minutes=65, cloud="local").to_json())
     for name in ("rpac.yml", "rpac-upkeep.yml"):
         text = (FOLDER / name).read_text()
         assert set(re.findall(r"matrix\.run\.(\w+)", text)) == known
@@ -226,15 +233,15 @@ class TestTheJobThatCommits:
 
     def test_it_runs_whatever_became_of_the_run(self) -> None:
         assert self.job["if"] == "always()"
-        assert "run" in self.job["needs"]
+        assert {"run", "submit"} <= set(self.job["needs"])
 
-    def test_it_alone_names_the_key_of_the_app(self) -> None:
+    def test_it_and_the_timers_alone_name_the_key_of_the_app(self) -> None:
         naming = [
             name
             for name, job in jobs()
             if "uses" not in job and any("RPAC_APP_PRIVATE_KEY" in text for text in strings(job))
         ]
-        assert naming == ["rpac-run.yml:commit"]
+        assert naming == ["rpac-run.yml:commit", "rpac-upkeep.yml:tell"]
         assert self.job["environment"] == "${{ inputs.environment }}"
 
     def test_what_is_missing_stops_nothing(self) -> None:
@@ -246,13 +253,38 @@ class TestTheJobThatCommits:
 
     def test_results_are_taken_by_id_and_out_of_the_way_of_trusted_files(self) -> None:
         taken = next(step for step in self.job["steps"] if "download" in step.get("uses", ""))
-        assert taken["with"]["artifact-ids"] == "${{ needs.run.outputs.artifact }}"
+        either = "needs.run.outputs.artifact || needs.submit.outputs.artifact"
+        assert taken["with"]["artifact-ids"] == f"${{{{ {either} }}}}"
         assert "name" not in taken["with"]
         assert taken["with"]["path"].startswith("${{ runner.temp }}/")
 
 
+class TestTheJobsThatEnterACloud:
+    jobs = tuple((name, job) for name, job in jobs(OURS) if "rpac-cloud" in job.values())
+
+    def test_they_are_two_and_may_not_write(self) -> None:
+        assert [name for name, _ in self.jobs] == ["rpac-run.yml:submit", "rpac-upkeep.yml:aws"]
+        for _, job in self.jobs:
+            assert job["environment"] == "rpac-cloud"  # which the role's trust names
+            assert job["permissions"]["contents"] == "read"
+
+    def test_they_know_a_role_and_no_secret(self) -> None:
+        for _, job in self.jobs:
+            assert [text for text in strings(job) if "secrets." in text] == []
+            assert "${{ vars.RPAC_AWS_ROLE }}" in set(strings(job))
+
+    def test_either_the_one_job_has_a_run_or_the_other(self) -> None:
+        found = workflow("rpac-run.yml")["jobs"]
+        assert found["run"]["if"] == "inputs.cloud == 'local'"
+        assert found["submit"]["if"] == "inputs.cloud != 'local'"
+
+    def test_a_function_in_the_cloud_wakes_the_timers_workflow(self) -> None:
+        heard = workflow("rpac-upkeep.yml")["on"]["repository_dispatch"]["types"]
+        assert heard == [RELEASED_TYPE] == [EVENT_TYPE]
+
+
 def test_waiting_drops_nothing_but_what_the_next_one_does_anyway() -> None:
-    shared = {"rpac-collect", "rpac-upkeep"}
+    shared = {"rpac-collect", "rpac-upkeep", "rpac-cloud-aws", "rpac-tell"}
     for name in OURS:
         for group in (workflow(name), *workflow(name)["jobs"].values()):
             found = group.get("concurrency")
@@ -266,9 +298,10 @@ def test_waiting_drops_nothing_but_what_the_next_one_does_anyway() -> None:
 
 @pytest.mark.parametrize("extra", [{}, {"COMMENT": "12", "CHECK": "34"}], ids=["bare", "with ids"])
 def test_rpac_understands_what_the_workflows_tell_it(extra: dict[str, str]) -> None:
-    names = {"RUN": RUN, "ENDED": "failure", "COMMENT": "", "CHECK": "", "RUNNER_TEMP": "/a b"}
+    names = {"RUN": RUN, "ENDED": "failure", "COMMENT": "", "CHECK": "", "RUNNER_TEMP": "/a b",
+             "DOES": "Submit"}  # fmt: skip
     said = []
-    for _, step in steps(OURS):
+    for place, step in steps(OURS):
         if not step.get("run", "").startswith("exec rpac"):
             continue
         script = step["run"].replace("exec rpac", "printf '%s\\n'", 1)
@@ -282,12 +315,14 @@ def test_rpac_understands_what_the_workflows_tell_it(extra: dict[str, str]) -> N
             name, *arguments = words
             sub = cli_bot.bot.commands[name]
             context = sub.make_context(name, list(arguments), parent=click.Context(cli_bot.bot))
-            assert context.params["run"] == RUN
+            assert context.params.get("run") in ({None} if "upkeep" in place else {RUN})
             assert context.params.get("out", context.params.get("results")) in {
                 None, "/a b/results",
             }  # fmt: skip
             said.append(name)
-    assert sorted(said) == ["conclude", "fetch", "follow", "run"]
+    assert sorted(said) == [
+        "conclude", "conclude", "fetch", "follow", "look-after", "run", "submit",
+    ]  # fmt: skip
 
 
 # The condition under which a comment starts a machine, read as GitHub does it.

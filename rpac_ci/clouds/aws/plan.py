@@ -100,13 +100,21 @@ class AwsPlanner:
         ]  # fmt: skip
 
     def price(self, pipeline: Pipeline) -> tuple[float, float] | None:
-        """From a minute of the machines to their limit; without storage and traffic."""
-        target = pipeline.target
-        known = catalog.load(CLOUD).price(target.machine or "", target.region, spot=target.spot)
-        if known is None:
+        """
+        From a minute of the machines to their limit; without storage and traffic.
+
+        Where no spot price is known, it is somewhere below the price on demand: no shape bids more.
+        """
+        target, prices = pipeline.target, catalog.load(CLOUD)
+        most = prices.price(target.machine or "", target.region)
+        least = (
+            prices.price(target.machine or "", target.region, spot=True) if target.spot else most
+        )
+        nodes, longest = pipeline.resources.nodes, longest_s(pipeline.limits.time, Waits())
+        top = least or most
+        if top is None:
             return None
-        nodes, most = pipeline.resources.nodes, longest_s(pipeline.limits.time, Waits())
-        return catalog.usd(known, 0, nodes), catalog.usd(known, most, nodes)
+        return catalog.usd(least, 0, nodes) if least else 0.0, catalog.usd(top, longest, nodes)
 
 
 def job_of(

@@ -12,7 +12,8 @@ from pathlib import Path
 from rpac_ci.errors import CommandError
 
 DISTRIBUTION = "rpac-ci"
-EXTRAS = "[compare]"  # rules over contents and seeds are judged by the jobs, too
+# rules over contents and seeds are judged by jobs, too; runs on clouds and images begin there
+EXTRAS = "[aws,compare,containers]"
 HERE = "."
 
 _NAME = re.compile(rf"{DISTRIBUTION}(?:\[[a-z,-]+\])?")
