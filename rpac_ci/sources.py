@@ -13,25 +13,29 @@ import os
 import sys
 import tempfile
 import threading
-import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO
 
-from rpac_ci import processes
+from rpac_ci import objects, processes
+from rpac_ci.downloads import Look, Reader, Report, read_url
 from rpac_ci.errors import SourceError
-from rpac_ci.locators import FileLocator, HttpsLocator, PypiLocator, parse_locator
+from rpac_ci.locators import (
+    EarthdataLocator,
+    FileLocator,
+    HttpsLocator,
+    PypiLocator,
+    S3Locator,
+    parse_locator,
+    shown,
+)
 
-CHUNK = 1 << 20
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S, PIP_TIMEOUT_S = 10.0, 60.0, 900.0
-LEAST_BYTES_PER_S, PATIENCE_S = 1024.0, 120.0  # a slower server is given up
+PIP_TIMEOUT_S = 900.0
 _SEALED_NS = 0  # modification time of verified content: a later write gives itself away
-
-Report: TypeAlias = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
 
 _WHEELS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -168,7 +172,7 @@ def fetch(
         SourceError: it cannot be had (`transient` when a later try may help) or is not the
             declared content.
     """
-    reader = _Reader(report, stop or threading.Event())
+    reader = Reader(report, stop or threading.Event())
     locator = parse_locator(uri)
     beside = isinstance(locator, FileLocator) and folder is not None
     # a file that lies beside the experiment must be what it is declared to be, cached or not
@@ -177,36 +181,40 @@ def fetch(
     match locator:
         case FileLocator(path):
             return _fetch_file(path, folder, cache, sha256, reader)
-        case HttpsLocator(url):
-            return cache.add(_read_url(url, reader), expected=sha256, what=url)
+        case HttpsLocator() | S3Locator() | EarthdataLocator():
+            return cache.add(_read(locator, reader), expected=sha256, what=shown(locator))
         case PypiLocator():
             return _fetch_member(locator, cache, sha256, archive_sha256, reader)
 
 
-class _Reader:
-    """Reads a stream in chunks, reports, and can be stopped."""
+def look(locator: HttpsLocator | S3Locator) -> int | None:
+    """
+    The size in bytes of what is elsewhere, as its server says it; None where it says none.
 
-    def __init__(self, report: Report | None, stop: threading.Event) -> None:
-        self.stop = stop
-        self._report = report
+    The content is not read, so that what is not there is known before anything is started.
 
-    def chunks(self, read: Callable[[int], bytes], total: int | None) -> Iterator[bytes]:
-        """What `read` gives until it gives nothing."""
-        done, began = 0, time.monotonic()
-        while chunk := read(CHUNK):
-            done += len(chunk)
-            if self.stop.is_set():
-                raise SourceError("fetching was given up")
-            elapsed = time.monotonic() - began
-            if elapsed > PATIENCE_S and done < LEAST_BYTES_PER_S * elapsed:
-                raise SourceError(f"only {done} bytes came in {elapsed:.0f} s", transient=True)
-            if self._report:
-                self._report(done, total)
-            yield chunk
+    Raises:
+        RefusedError: it may not be read from here.
+        SourceError: it cannot be had.
+    """
+    looking = Look()
+    for _ in _read(locator, looking):
+        pass
+    return looking.total
+
+
+def _read(locator: HttpsLocator | S3Locator | EarthdataLocator, reader: Reader) -> Iterator[bytes]:
+    match locator:
+        case HttpsLocator(url):
+            return read_url(url, reader)
+        case S3Locator():
+            return objects.read_s3(locator, reader)
+        case EarthdataLocator():
+            return objects.read_earthdata(locator, reader)
 
 
 def _fetch_file(
-    name: str, folder: Path | None, cache: ContentCache, sha256: str | None, reader: _Reader
+    name: str, folder: Path | None, cache: ContentCache, sha256: str | None, reader: Reader
 ) -> Content:
     if folder is None and not name.startswith("/"):
         raise SourceError(
@@ -234,52 +242,12 @@ def _fetch_file(
     return content
 
 
-def _read_url(url: str, reader: _Reader) -> Iterator[bytes]:
-    import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.exceptions import HTTPError
-    from urllib3.util import Retry
-
-    retry = Retry(total=3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
-    try:
-        with requests.Session() as session:
-            session.mount("https://", HTTPAdapter(max_retries=retry))
-            session.adapters.pop("http://")  # so that a redirect there is not followed
-            session.max_redirects = 5
-            session.headers["Accept-Encoding"] = "identity"  # the file's own bytes are hashed
-            timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
-            with session.get(url, stream=True, timeout=timeout) as response:
-                response.raise_for_status()
-                length = response.headers.get("Content-Length", "")
-                # read1 gives what has come, so that a server that drips is noticed
-                yield from reader.chunks(
-                    response.raw.read1, int(length) if length.isdigit() else None
-                )
-    except requests.exceptions.InvalidSchema as exc:
-        raise SourceError(f"{url} redirects to an address without https") from exc
-    except requests.HTTPError as exc:
-        status = exc.response.status_code
-        raise SourceError(
-            f"{url} answered {status} {exc.response.reason}", transient=status >= 500
-        ) from exc
-    except (requests.RequestException, HTTPError) as exc:
-        raise SourceError(f"{url} cannot be fetched: {_reason(exc)}", transient=True) from exc
-
-
-def _reason(exc: BaseException) -> str:
-    """The innermost cause: requests and urllib3 wrap it several times."""
-    while isinstance(cause := exc.args[0] if exc.args else None, BaseException):
-        exc = cause
-    reason = getattr(exc, "reason", None)
-    return _reason(reason) if isinstance(reason, BaseException) else str(exc)[:300]
-
-
 def _fetch_member(
     locator: PypiLocator,
     cache: ContentCache,
     sha256: str | None,
     archive_sha256: str | None,
-    reader: _Reader,
+    reader: Reader,
 ) -> Content:
     what = f"{locator.member} of {locator.wheel}"
     wheel = _wheel(locator, cache, archive_sha256, reader)
@@ -294,7 +262,7 @@ def _fetch_member(
 
 
 def _wheel(
-    locator: PypiLocator, cache: ContentCache, expected: str | None, reader: _Reader
+    locator: PypiLocator, cache: ContentCache, expected: str | None, reader: Reader
 ) -> Content:
     note = f"wheel {locator.wheel}"
     with _WHEELS[locator.wheel]:  # several members of one wheel are often asked for at once
@@ -305,7 +273,7 @@ def _wheel(
 
 
 def _add_wheel(
-    locator: PypiLocator, cache: ContentCache, expected: str | None, reader: _Reader
+    locator: PypiLocator, cache: ContentCache, expected: str | None, reader: Reader
 ) -> Content:
     with tempfile.TemporaryDirectory(prefix="rpac-wheel-") as folder:
         path = _pip_download(locator, Path(folder), reader.stop)

@@ -1,5 +1,5 @@
 """
-The object store: the only user of obstore.
+The object store. Only this module and `objects.py`, which reads data, know obstore.
 
 Everything a run leaves while it is open lives here, under three prefixes (ARCHITECTURE.md):
 `control/<run>/` written by drivers, `runs/<run>/` written by nodes, `content/sha256/<hash>`.
@@ -287,19 +287,32 @@ def _open(url: str, region: str | None) -> ObjectStore:
 
 
 def _open_s3(url: str, region: str | None) -> ObjectStore:
-    """With the SDK's credentials where there is one: it knows profiles and single sign-on."""
-    import importlib.util
-
     from obstore.store import S3Store
 
+    return S3Store.from_url(url, **s3_options(region), **s3_credentials())
+
+
+def s3_endpoint() -> str | None:
+    """The server that takes the place of S3, where the SDK's variables name one."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def s3_options(region: str | None) -> dict[str, Any]:
+    """How obstore finds S3, or what speaks like it."""
     options: dict[str, Any] = {"region": region} if region else {}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint:
+    if endpoint := s3_endpoint():
         options["endpoint"] = endpoint
         # named on purpose by whoever set it; AWS itself is never asked without TLS
         options["client_options"] = {"allow_http": endpoint.startswith("http:")}
-    if importlib.util.find_spec("boto3") is not None:
-        from obstore.auth.boto3 import Boto3CredentialProvider
+    return options
 
-        options["credential_provider"] = Boto3CredentialProvider()
-    return S3Store.from_url(url, **options)
+
+def s3_credentials() -> dict[str, Any]:
+    """Those of the SDK where there is one: it knows profiles and single sign-on."""
+    import importlib.util
+
+    if importlib.util.find_spec("boto3") is None:
+        return {}
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    return {"credential_provider": Boto3CredentialProvider()}

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import pytest
 import trustme
 
-from rpac_ci import sources
+from rpac_ci import downloads
 from rpac_ci.git import Git
 from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
 from tests.conftest import QUICK, QUICK_MAIN, WriteExperiment, git
@@ -857,8 +857,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[web.Serv
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(web.bundle(authority, tmp_path / "ca.pem")))
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
     monkeypatch.setenv("RPAC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "CONNECT_TIMEOUT_S", 2.0)
-    monkeypatch.setattr(sources, "READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(downloads, "CONNECT_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(downloads, "READ_TIMEOUT_S", 0.1)
     hurried = SimpleNamespace(time=time.time, mktime=time.mktime, sleep=lambda _: None)
     monkeypatch.setattr("urllib3.util.retry.time", hurried)
     with web.serve(authority) as running:

@@ -54,12 +54,12 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(authority: trustme.CA | None = None) -> Iterator[Server]:
-    """A running server; https when there is an authority for its certificate."""
+def serve(authority: trustme.CA | None = None, *names: str) -> Iterator[Server]:
+    """A running server; https when there is an authority for its certificate, of these names."""
     context = None
     if authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+        authority.issue_cert("localhost", *names).configure_cert(context)
     with Server(context) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()

@@ -17,9 +17,17 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from rpac_ci import locators, sources
+from rpac_ci import downloads, locators
 from rpac_ci.errors import CommandError, SourceError
-from rpac_ci.locators import FileLocator, HttpsLocator, PypiLocator, file_name, parse_locator
+from rpac_ci.locators import (
+    EarthdataLocator,
+    FileLocator,
+    HttpsLocator,
+    PypiLocator,
+    S3Locator,
+    file_name,
+    parse_locator,
+)
 from rpac_ci.sources import Content, ContentCache, fetch
 from tests.standins import web
 from tests.standins.wheels import make_wheel, only_index, sha256_of
@@ -65,6 +73,19 @@ def left_behind(cache: ContentCache) -> list[Path]:
             "x",
         ),
         ("https://a.org/..%2F..", HttpsLocator("https://a.org/..%2F.."), "data"),
+        ("s3://a-b.c/x/scene.nc", S3Locator("a-b.c", "x/scene.nc"), "scene.nc"),
+        ("s3://abc/sc%C3%A8ne%3F.nc", S3Locator("abc", "scène?.nc"), "scène?.nc"),
+        ("s3://abc/scène 1.nc?", S3Locator("abc", "scène 1.nc"), "scène 1.nc"),
+        (
+            "s3://abc/x?region=us-west-2&requester_pays=true",
+            S3Locator("abc", "x", "us-west-2", requester_pays=True),
+            "x",
+        ),
+        (
+            "earthdata://data.lpdaac.earthdatacloud.nasa.gov/lp-prod/HLS/a%20b.tif",
+            EarthdataLocator("data.lpdaac.earthdatacloud.nasa.gov", "lp-prod", "HLS/a b.tif"),
+            "a b.tif",
+        ),
         (
             "pypi:My_Data-1.0-py3-none-any.whl!/my_data/x.csv",
             PypiLocator("My_Data-1.0-py3-none-any.whl", "my-data", "1.0", "my_data/x.csv"),
@@ -94,6 +115,39 @@ def test_locators_are_read(uri: str, locator: locators.Locator, name: str) -> No
         "https://a.org/x?access_token=abc",
         "https://a.org/x?apikey=",
         "ftp://a.org/x",
+        "s3:bucket/x",
+        "s3://bucket",
+        "s3://bucket/",
+        "s3:///x",
+        "s3://Bucket/x",
+        "s3://b/x",
+        "s3://a..b/x",
+        "s3://127.0.0.1/x",
+        "s3://bucket:9000/x",
+        "s3://bücket/x",
+        "s3://bucket/../x",
+        "s3://bucket/a/%2e%2e/x",
+        "s3://bucket/a%2f..%2fx",
+        "s3://bucket//x",
+        "s3://bucket/x/",
+        "s3://bucket/a%00b",
+        "s3://bucket/a%0Ab",
+        "s3://bucket/a\u202eb",
+        "s3://bucket/%ff",
+        "s3://bucket/x#y",
+        "s3://bucket/" + 1025 * "x",
+        "s3://bucket/x?region=us-west-2.evil.org/",
+        "s3://bucket/x?region=us-west-2&region=us-east-1",
+        "s3://bucket/x?requester_pays",
+        "s3://bucket/x?endpoint=http://evil.org",
+        "earthdata://evil.org/bucket/x",
+        "earthdata://earthdata.nasa.gov.evil.org/bucket/x",
+        "earthdata://evil-earthdata.nasa.gov/bucket/x",
+        "earthdata://a.earthdata.nasa.gov:8443/bucket/x",
+        "earthdata://a.earthdata.nasa.gov@evil.org/bucket/x",
+        "earthdata://a.earthdata.nasa.gov/bucket",
+        "earthdata://a.earthdata.nasa.gov/bucket/../x",
+        "earthdata://a.earthdata.nasa.gov/bucket/x?region=us-west-2",
         "pypi:tinydata-1.0-py3-none-any.whl",
         "pypi:tinydata-1.0-py3-none-any.whl!/",
         "pypi:tinydata-1.0-py3-none-any.whl!/../../etc/passwd",
@@ -106,6 +160,26 @@ def test_odd_locators_are_refused_with_the_right_form(uri: str) -> None:
     with pytest.raises(CommandError) as caught:
         parse_locator(uri)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://user:pa55word@a.org/x",
+        "https://a.org/x?token=pa55word",
+        "s3://user:pa55word@bucket/x",
+        "s3:user:pa55word@bucket/x",
+        "s3://bucket/x?X-Amz-Credential=a&X-Amz-Signature=pa55word",
+        "s3://bucket/x?aws_secret_access_key=pa55word",
+        "earthdata://user:pa55word@a.earthdata.nasa.gov/bucket/x",
+        "earthdata://a.earthdata.nasa.gov/bucket/x?token=pa55word",
+        "other://user:pa55word@bucket/x",
+    ],
+)
+def test_what_looks_like_a_credential_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_locator(uri)
+    assert "pa55word" not in f"{caught.value} {caught.value.hint}"
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -396,8 +470,8 @@ def test_the_bytes_that_count_are_those_of_the_file(
 def test_a_server_that_drips_is_given_up(
     server: web.Server, cache: ContentCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(sources, "LEAST_BYTES_PER_S", 1e9)
+    monkeypatch.setattr(downloads, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(downloads, "LEAST_BYTES_PER_S", 1e9)
     server.pages["/x"] = web.dripping(server)
     with pytest.raises(SourceError, match="bytes came in") as caught:
         fetch(server.url("/x"), folder=None, cache=cache)
@@ -416,7 +490,7 @@ def test_a_download_can_be_given_up(server: web.Server, cache: ContentCache) -> 
 def test_a_server_that_stalls(
     server: web.Server, cache: ContentCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(downloads, "READ_TIMEOUT_S", 0.2)
     server.pages["/x"] = web.stalled(server, DATA)
     with pytest.raises(SourceError, match="timed out") as caught:
         fetch(server.url("/x"), folder=None, cache=cache)
