@@ -99,7 +99,7 @@ class DataItem:
     uri: str
     file_name: str
     sha256: str
-    size: int
+    size: int | None  # bytes, where they are known before they are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

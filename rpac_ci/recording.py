@@ -55,7 +55,7 @@ def build(run: str, pipeline: Pipeline, events: Sequence[Event]) -> RunRecord:
         run=run,
         experiment=pipeline.id,
         title=pipeline.title,
-        identity=_identity(pipeline, state.created["pipeline"], staged, observed),
+        identity=_identity(pipeline, state.created["pipeline"], staged, collected, observed),
         circumstances=_circumstances(pipeline, state, staged, collected, events),
         outcome=_outcome(state, collected),
         reference=Reference.model_validate(state.created["reference"]),
@@ -63,9 +63,13 @@ def build(run: str, pipeline: Pipeline, events: Sequence[Event]) -> RunRecord:
 
 
 def _identity(
-    pipeline: Pipeline, pipeline_digest: str, staged: dict[str, Any], observed: Mapping[str, str]
+    pipeline: Pipeline,
+    pipeline_digest: str,
+    staged: dict[str, Any],
+    collected: dict[str, Any],
+    observed: Mapping[str, str],
 ) -> Identity:
-    seen = staged.get("data", {})
+    seen, read = staged.get("data", {}), collected.get("data_sizes", {})
     rules: Json = {name: rule_json(rule) for name, rule in pipeline.verify.items()}
     return Identity(
         pipeline=pipeline_digest,
@@ -78,7 +82,8 @@ def _identity(
             name: DataIdentity(
                 uri=ref.uri,
                 sha256=seen.get(name, {}).get("sha256") or ref.sha256,
-                size=seen.get(name, {}).get("size"),
+                # nodes have measured what they checked; before, there is a server's word at most
+                size=read.get(name, seen.get(name, {}).get("size")),
                 pinned_by=ref.pinned_by or "run",
             )
             for name, ref in pipeline.data.items()

@@ -17,12 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 from rpac_ci import engines, environments
+from rpac_ci.downloads import RefusedError
 from rpac_ci.errors import CloudError, SourceError
+from rpac_ci.experiment_model import FileRule
 from rpac_ci.jobs import EngineName, content_key
-from rpac_ci.locators import FileLocator, HttpsLocator, parse_locator
+from rpac_ci.locators import FileLocator, HttpsLocator, S3Locator, parse_locator
 from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
-from rpac_ci.sources import Content, ContentCache, fetch
+from rpac_ci.sources import Content, ContentCache, fetch, look
 from rpac_ci.workspace import Place
 
 DOCKER = "docker"
@@ -62,7 +64,7 @@ class Staging:
             try:
                 software = pool.submit(self._software, stop)
                 data = {n: pool.submit(self._fetch, n, stop) for n in self._pipeline.data}
-                contents = {name: future.result() for name, future in data.items()}
+                inputs = {name: future.result() for name, future in data.items()}
                 environment = software.result()
             except BaseException:
                 stop.set()
@@ -70,7 +72,7 @@ class Staging:
                 raise
         return {
             "environment": environment,
-            "data": {n: {"sha256": c.sha256, "size": c.size} for n, c in contents.items()},
+            "data": inputs,
         }
 
     def _software(self, stop: threading.Event) -> dict[str, Any] | None:
@@ -133,8 +135,11 @@ class Staging:
             "images": {"nodes": image, "engine": made.engine_image_id},
         }
 
-    def _fetch(self, name: str, stop: threading.Event) -> Content:
+    def _fetch(self, name: str, stop: threading.Event) -> dict[str, Any]:
+        """An input brought here, or left to nodes that can read it themselves."""
         ref = self._pipeline.data[name]
+        if (left := self._left_to_nodes(name, ref)) is not None:
+            return left
         shown = 0.0
 
         def report(done: int, total: int | None) -> None:
@@ -160,10 +165,41 @@ class Staging:
             )
         if ref.checksum:
             _check_published(content, ref)
-        if self._images and not isinstance(parse_locator(ref.uri), HttpsLocator):
+        if self._images and not isinstance(parse_locator(ref.uri), (HttpsLocator, S3Locator)):
             self._upload(name, content)  # what nodes elsewhere cannot read themselves
         self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
-        return content
+        return {"sha256": content.sha256, "size": content.size}
+
+    def _left_to_nodes(self, name: str, ref: DataRef) -> dict[str, Any] | None:
+        """
+        An input whose bytes need not come here: pinned, and nodes elsewhere read and check it.
+
+        Only its size is asked for, so that what is not there any more is known before anything is
+        started; None (size) where its server does not say. None at all for other inputs.
+        """
+        locator, rules = parse_locator(ref.uri), self._pipeline.verify.values()
+        checked = not ref.checksum or ref.pinned_by == "run"  # that run has checked it
+        compared = any(isinstance(r, FileRule) and r.expect == f"data.{name}" for r in rules)
+        here = isinstance(locator, FileLocator) or compared or not checked
+        if not self._images or not ref.sha256 or here:
+            return None
+        size: int | None
+        stored = self._workspace.storage.head(content_key(ref.sha256))
+        if stored is not None:
+            size, where = stored.size, "in the store already"
+        elif isinstance(locator, (HttpsLocator, S3Locator)):
+            size, where = self._look(locator), "to be read by the nodes"
+        else:
+            return None
+        shown = f"{format_bytes(size)}, " if size is not None else ""
+        self._tell("note", f"data {name}: {shown}{where}")
+        return {"sha256": ref.sha256, "size": size}
+
+    def _look(self, locator: HttpsLocator | S3Locator) -> int | None:
+        try:
+            return look(locator)
+        except RefusedError:
+            return None  # to who asks from here; the nodes may be somebody else
 
     def _upload(self, name: str, content: Content) -> None:
         """Into the store by content, so that it is there once for all runs."""

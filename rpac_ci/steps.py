@@ -220,6 +220,7 @@ class Steps:
             "workers": result.get("workers", {}),
             "engine": result.get("engine", {}),
             "determinism": result.get("determinism", {}),
+            "data_sizes": result.get("data_sizes", {}),
             "metrics": {name: asdict(metric) for name, metric in metrics.values.items()},
             "metrics_problem": metrics.problem,
             "samples": {name: asdict(sample) for name, sample in metrics.samples.items()},

@@ -61,7 +61,7 @@ class _Environment(Model):
 
 class _Data(Model):
     sha256: Hash
-    size: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0)] | None
 
 
 class _Staged(Model):
@@ -99,6 +99,7 @@ class _Collected(Model):
     workers: Values
     engine: Values
     determinism: dict[Name, Line]
+    data_sizes: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     metrics: Annotated[dict[Name, MetricValue], Field(max_length=100)]
     metrics_problem: Line
     samples: Annotated[dict[Name, SampleValue], Field(max_length=100)]

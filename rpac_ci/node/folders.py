@@ -37,6 +37,7 @@ class NodeFolders:
         self.data = root / "data"
         self.outputs = root / "outputs"
         self.engine = root / "engine"
+        self.sizes: dict[str, int] = {}  # of the inputs, in bytes, as they were read
 
     def prepare(self, cache: ContentCache, stop: threading.Event) -> None:
         """
@@ -58,6 +59,7 @@ class NodeFolders:
             content = cache.find(item.sha256) or self._from_store(item.sha256, cache)
             if content is None:
                 content = fetch(item.uri, folder=None, cache=cache, sha256=item.sha256, stop=stop)
+            self.sizes[item.name] = content.size
             link = self.data / item.name / item.file_name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(content.path)

@@ -45,6 +45,7 @@ class Main(Member):
             except End as exc:
                 end = exc
             found |= {"workers": self._workers(), "engine": self.engine.facts(self.node)}
+            found["data_sizes"] = self.folders.sizes
             self.end_children()  # before the outputs are read: nobody may still write them
             if self.commands:
                 with self._phase("upload"):

@@ -276,10 +276,14 @@ def test_an_override_has_the_type_of_the_experiments_own_value(
         ("args.treez=1", "args.treez: there is no such name, did you mean 'trees'?"),
         ("args.zzz=1", "args.zzz: there is no such name, known: trees, rate, name, deep, workers"),
         ("data.fields=https://h/x", "data.fields: there is no such name, did you mean 'field'?"),
-        ("data.field=ftp://h/x", "data.field: got 'ftp://h/x', expected file:…, https://… or "
-                                 "pypi:<wheel>!/<member>"),
-        ("data.field=--help", "data.field: got '--help', expected file:…, https://… or "
-                              "pypi:<wheel>!/<member>"),
+        ("data.field=ftp://h/x", "data.field: got 'ftp://h/x', expected file:…, https://…, "
+                                 "s3://…, earthdata://… or pypi:<wheel>!/<member>"),
+        ("data.field=--help", "data.field: got '--help', expected file:…, https://…, "
+                              "s3://…, earthdata://… or pypi:<wheel>!/<member>"),
+        ("data.field=s3://user:secret@bucket/x",
+                                 "data.field: the locator carries a user or password, expected "
+                                 "s3://<bucket>/<key>, and where needed ?region=us-west-2 and "
+                                 "&requester_pays=true"),
         ("data.field=file:../x", "data.field: got 'file:../x', expected file:<path inside the "
                                  "experiment's folder> or file:///<path>"),
     ],
