@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from rpac_ci import clouds, engines, experiments, source_trees
+from rpac_ci import catalog, clouds, engines, experiments, source_trees
 from rpac_ci import pipeline as pipelines
 from rpac_ci.canonical import Digest, canonical_json
 from rpac_ci.checks import pooled
@@ -21,9 +22,11 @@ from rpac_ci.driver import load_pipeline
 from rpac_ci.equivalence import MIN_SEEDS, Sample, power, seeds_needed
 from rpac_ci.errors import CommandError, HistoryError, PolicyError, RpacError
 from rpac_ci.experiment_model import Compare, EquivalenceRule, FileRule, Rule
-from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, differences, science
+from rpac_ci.locators import FileLocator, parse_locator
+from rpac_ci.pipeline import DataRef, Definition, Pipeline, compile_pipeline, differences, science
 from rpac_ci.quantities import count
 from rpac_ci.records import (
+    Identity,
     Reference,
     ReferenceKind,
     ReferenceRun,
@@ -33,6 +36,8 @@ from rpac_ci.records import (
 )
 from rpac_ci.reproduction_log import ReproductionLog, RunPath
 from rpac_ci.source_trees import SourceTree
+from rpac_ci.sources import ContentCache
+from rpac_ci.traffic import Transfer, transfers
 from rpac_ci.verdict import is_variant
 from rpac_ci.workspace import Workspace
 
@@ -53,6 +58,7 @@ class Plan:
     science: Digest
     variant: bool
     price: tuple[float, float] | None = (0.0, 0.0)  # USD at least and at most; None: not known
+    transfers: list[Transfer] = field(default_factory=list)  # not in the price
     remarks: list[str] = field(default_factory=list)
 
 
@@ -119,6 +125,7 @@ def _plan_experiment(
         science=science(pipeline).digest,
         variant=_is_variant(reference, pipeline),
         price=_price(pipeline),
+        transfers=_transfers(pipeline, file.folder, workspace.cache, None),
         remarks=[*engines.remarks(pipeline), *power_remarks(pipeline, reference, 1)],
     )
 
@@ -164,6 +171,7 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
         science=science(pipeline).digest,
         variant=_is_variant(reference, pipeline),
         price=_price(pipeline),
+        transfers=_transfers(pipeline, folder, workspace.cache, record.identity),
         remarks=[
             *remarks,
             *engines.remarks(pipeline),
@@ -192,6 +200,29 @@ def _price(pipeline: Pipeline) -> tuple[float, float] | None:
         f"the run may cost up to {price[1]:.2f} USD, its limit is {limit:g} USD",
         hint="raise cost= or limits.cost, ask for less, or lower time=",
     )
+
+
+def _transfers(
+    pipeline: Pipeline, folder: Path, cache: Path, past: Identity | None
+) -> list[Transfer]:
+    """What will be moved, with the sizes that are known without asking anybody."""
+    priced = pipeline.target.region or any(r.uri.startswith("s3:") for r in pipeline.data.values())
+    sizes = {}
+    for name, ref in pipeline.data.items():
+        read = past.data.get(name) if past else None
+        size = read.size if read and read.uri == ref.uri else _size(ref, folder, cache)
+        if size is not None:
+            sizes[name] = size
+    return transfers(pipeline, catalog.load("aws") if priced else None, sizes)
+
+
+def _size(ref: DataRef, folder: Path, cache: Path) -> int | None:
+    """Of a file beside the experiment, or of content that an earlier run has left here."""
+    locator = parse_locator(ref.uri)
+    path = folder / locator.path if isinstance(locator, FileLocator) else None
+    if path is None and ref.sha256:
+        path = ContentCache(cache).path_of(ref.sha256)
+    return path.stat().st_size if path and path.is_file() else None
 
 
 def power_remarks(pipeline: Pipeline, reference: Reference, seeds: int) -> list[str]:

@@ -19,12 +19,12 @@ from typing import Any, TypeAlias
 from rpac_ci import engines, environments
 from rpac_ci.downloads import RefusedError
 from rpac_ci.errors import CloudError, SourceError
-from rpac_ci.experiment_model import FileRule
 from rpac_ci.jobs import EngineName, content_key
 from rpac_ci.locators import FileLocator, HttpsLocator, S3Locator, parse_locator
 from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
 from rpac_ci.sources import Content, ContentCache, fetch, look
+from rpac_ci.traffic import nodes_check, nodes_read
 from rpac_ci.workspace import Place
 
 DOCKER = "docker"
@@ -165,8 +165,8 @@ class Staging:
             )
         if ref.checksum:
             _check_published(content, ref)
-        if self._images and not isinstance(parse_locator(ref.uri), (HttpsLocator, S3Locator)):
-            self._upload(name, content)  # what nodes elsewhere cannot read themselves
+        if self._images and not nodes_read(parse_locator(ref.uri)):
+            self._upload(name, content)
         self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
         return {"sha256": content.sha256, "size": content.size}
 
@@ -177,12 +177,9 @@ class Staging:
         Only its size is asked for, so that what is not there any more is known before anything is
         started; None (size) where its server does not say. None at all for other inputs.
         """
-        locator, rules = parse_locator(ref.uri), self._pipeline.verify.values()
-        checked = not ref.checksum or ref.pinned_by == "run"  # that run has checked it
-        compared = any(isinstance(r, FileRule) and r.expect == f"data.{name}" for r in rules)
-        here = isinstance(locator, FileLocator) or compared or not checked
-        if not self._images or not ref.sha256 or here:
+        if not self._images or not ref.sha256 or not nodes_check(self._pipeline, name):
             return None
+        locator = parse_locator(ref.uri)
         size: int | None
         stored = self._workspace.storage.head(content_key(ref.sha256))
         if stored is not None:

@@ -279,6 +279,7 @@ def show_plan(planned: Plan) -> None:
         *[("cost", cost) for cost in [_cost(planned)] if cost],
         ("environment", _environment(planned)),
         *[(f"data {name}", f"{ref.uri} ({ref.level})") for name, ref in pipeline.data.items()],
+        *[("traffic", str(transfer)) for transfer in planned.transfers],
         ("reference", planned.reference.kind.value + _reference_runs(planned)),
     ]
     for name, value in rows:

@@ -320,6 +320,7 @@ def _planned(ticket: Ticket, planned: Plan) -> list[str]:
         ("Cost", cost),
         ("Compared with", quiet(reference(planned))),
         ("Data", quiet(identity(planned))),
+        *[("Traffic", quiet(str(transfer))) for transfer in planned.transfers],
         ("Pipeline", f"`{ticket.pipeline}`"),
     ]
     lines = [table(("", ""), facts)]

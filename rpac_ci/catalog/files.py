@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from rpac_ci import yaml_io
 from rpac_ci.canonical import Json
-from rpac_ci.catalog.machines import Catalog, Machine, Price
+from rpac_ci.catalog.machines import Catalog, Machine, Price, TrafficPrices
 from rpac_ci.errors import ExperimentError, PipelineError, Problem
 from rpac_ci.experiment_model import Model
 
@@ -69,6 +69,18 @@ class PriceTable(Model):
     usd_per_hour: dict[Name, Annotated[float, Field(gt=0, strict=False)]]
 
 
+class TrafficTable(Model):
+    """
+    Prices of bytes that leave regions, known from one source.
+
+    From a region to `internet`, to `regions` (all others), or to one by its name.
+    """
+
+    source: Text
+    date: Date
+    usd_per_gb: dict[Name, dict[Name, Annotated[float, Field(ge=0, strict=False)]]]
+
+
 class CatalogFile(Model):
     """A whole file."""
 
@@ -78,6 +90,7 @@ class CatalogFile(Model):
     date: Date
     currency: Literal["USD"] = "USD"
     prices: list[PriceTable] = Field(default_factory=list)
+    traffic: list[TrafficTable] = Field(default_factory=list)
     machines: dict[Name, MachineEntry]
 
 
@@ -159,6 +172,11 @@ def catalog(content: CatalogFile) -> Catalog:
         date=content.date,
         machines={n: _machine(content.cloud, n, entry) for n, entry in content.machines.items()},
         prices=prices,
+        traffic={
+            region: TrafficPrices(usd_per_gb=amounts, source=table.source, date=table.date)
+            for table in content.traffic
+            for region, amounts in table.usd_per_gb.items()
+        },
     )
 
 
@@ -208,6 +226,14 @@ def render(content: CatalogFile) -> str:
         for name in names:
             if name in table.usd_per_hour:
                 lines.append(f"      {_json(name)}: {_json(table.usd_per_hour[name])}")
+    lines += ["traffic:"] if content.traffic else []
+    for traffic in content.traffic:
+        lines += [f"  - source: {_json(traffic.source)}", f"    date: {_json(traffic.date)}"]
+        lines.append("    usd_per_gb:")
+        lines += [
+            f"      {_json(region)}: {_json({**amounts})}"
+            for region, amounts in traffic.usd_per_gb.items()
+        ]
     lines.append("machines:")
     for name in names:
         said = content.machines[name].model_dump(mode="json", exclude_defaults=True)

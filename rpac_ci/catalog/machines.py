@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 # of a machine's memory, what a container may have: the kernel and the cloud's agent take the rest
 # (the agent of ECS registers a machine with about 95 %), and asking for all of it never fits
 USABLE_MEMORY = 0.92
 _MIN_BILLED_S = 60
+INTERNET, REGIONS = "internet", "regions"  # where bytes may go that leave a region
 _CLASSES: Mapping[str, str] = {
     "V100": "fp16",
     "T4": "fp16",
@@ -95,6 +96,21 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficPrices:
+    """What bytes cost that leave a region, who says so and of which day that is."""
+
+    usd_per_gb: Mapping[str, float]  # to `internet`, `regions` (all others) or one by its name
+    source: str
+    date: str  # ISO 8601
+
+    def to(self, region: str | None) -> float | None:
+        """USD per GB (2^30 bytes) to another region, or out of the cloud with None."""
+        if region is None:
+            return self.usd_per_gb.get(INTERNET)
+        return self.usd_per_gb.get(region, self.usd_per_gb.get(REGIONS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """The machines of one cloud, by name, with the prices that are known of each."""
 
@@ -103,6 +119,7 @@ class Catalog:
     date: str  # of the machines, ISO 8601
     machines: Mapping[str, Machine]
     prices: Mapping[str, tuple[Price, ...]]
+    traffic: Mapping[str, TrafficPrices] = field(default_factory=dict)  # by the region that is left
 
     def price(self, name: str, region: str | None, *, spot: bool = False) -> Price | None:
         """What is known of a price; None where nothing is, or no region is said."""

@@ -147,6 +147,7 @@ def _plan_json(planned: Plan) -> dict[str, Any]:
         "science_digest": planned.science,
         "variant": planned.variant,
         "price_usd": planned.price,
+        "transfers": [transfer.to_json() for transfer in planned.transfers],
         "reference": planned.reference.to_json(),
         "remarks": planned.remarks,
         "pipeline": planned.pipeline.to_json(),

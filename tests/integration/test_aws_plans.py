@@ -30,6 +30,36 @@ def test_a_plan_shows_machine_mode_and_price(
     assert "cost" not in rpac("plan", "quick").out, "this machine is there anyway"
 
 
+def test_a_plan_shows_where_data_is_read_from_and_what_leaves_a_region(
+    rpac: Terminal, write_experiment: WriteExperiment
+) -> None:
+    yaml = QUICK.format(name="quick").replace("engine: process", "engine: dask") + (
+        "environment: {lock: requirements.lock}\n"
+        "data:\n"
+        "  table: {uri: file:table.csv}\n"
+        f"  scene: {{uri: 's3://open-data/x.nc?region=us-west-2', sha256: '{'0' * 64}'}}\n"
+    )
+    lock = (ROOT / LOCK).read_text()
+    table = "1,2\n" * 1024
+    write_experiment("quick", yaml, {"main.py": QUICK_MAIN, "requirements.lock": lock,
+                                     "table.csv": table})  # fmt: skip
+    shown = rpac("plan", "quick", "cloud=aws", "nodes=2").out
+    rows = [
+        line.removeprefix("traffic").strip() for line in shown.splitlines() if "traffic" in line
+    ]
+    assert rows[1:] == [
+        "data.table: uploaded, here to aws us-east-1, 4.0 KiB",
+        "data.scene: read by each of 2 nodes, aws us-west-2 to aws us-east-1, size not known; "
+        "0.02 USD per GB, paid by the bucket's owner",
+        "outputs: fetched when somebody asks, aws us-east-1 to here, size not known; "
+        "0.09 USD per GB, paid by you",
+    ]
+    plan = rpac("plan", "quick", "cloud=aws", "--json").json
+    assert [move["name"] for move in plan["transfers"]] == ["data.table", "data.scene", "outputs"]
+    assert plan["transfers"][0]["bytes"] == 4096
+    assert "traffic" not in rpac("plan", "quick", "data.scene=file:table.csv").out
+
+
 def test_the_plan_as_json_is_that_of_the_golden_file(
     rpac: Terminal, write_experiment: WriteExperiment
 ) -> None:
