@@ -57,26 +57,29 @@ def read_s3(locator: S3Locator, reader: Reader) -> Iterator[bytes]:
         SourceError: it cannot be had; `transient` when a later try may help.
     """
     region = locator.region or _region_of(locator.bucket, storage.s3_endpoint())
-    ways: list[dict[str, Any]] = []
-    if not locator.requester_pays:
-        ways.append({"skip_signature": True})
-    if _has_credentials():
-        ways.append({**storage.s3_credentials(), "request_payer": locator.requester_pays})
-    if not ways:
-        raise RefusedError(
-            f"{locator} is read at the reader's cost, and there are no credentials of AWS",
-            hint="sign in to the account that pays",
-        )
-    what, refusal = str(locator), ""
-    for way in ways:
+    what, refusals = str(locator), []
+    for way in _ways(locator):
         try:
             found = _open(what, locator.bucket, locator.key, region, way)
         except RefusedError as exc:
-            refusal = exc.message
+            refusals.append(exc.message)
         else:
             yield from _stream(what, found, reader)
             return
-    raise RefusedError(refusal, hint=_refused(locator, len(ways)))
+    if refusals:
+        raise RefusedError(refusals[-1], hint=_refused(locator, len(refusals)))
+    raise RefusedError(
+        f"{locator} is read at the reader's cost, and there are no credentials of AWS",
+        hint="sign in to the account that pays",
+    )
+
+
+def _ways(locator: S3Locator) -> Iterator[dict[str, Any]]:
+    """Whom to ask as: nobody, where that may do, then who is signed in."""
+    if not locator.requester_pays:
+        yield {"skip_signature": True}
+    if _has_credentials():
+        yield {**storage.s3_credentials(), "request_payer": locator.requester_pays}
 
 
 def _refused(locator: S3Locator, ways: int) -> str:

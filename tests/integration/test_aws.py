@@ -6,6 +6,7 @@ line to the report.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -160,6 +161,49 @@ def test_one_node_as_a_multi_node_parallel_job_and_spot_refused(
     assert b'"multinode"' in request.body
     assert rpac.last()["outcome"]["cost_usd"] > 0, "a minute of the machine at least"
     assert rpac("sweep").out.strip() == "nothing is left over"
+
+
+def test_pinned_data_in_a_bucket_is_read_by_the_nodes_alone(
+    rpac: Terminal, write_experiment: WriteExperiment, account: AwsStandin, docker: Engine
+) -> None:
+    docker("process")
+    lab(rpac, account)
+    scene, kept = b"scene" * 1000, b"kept by the lab"
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket="open-data")
+    s3.put_object(Bucket="open-data", Key="2026/scene.nc", Body=scene, ACL="public-read")
+    s3.put_object(Bucket="open-data", Key="kept.nc", Body=kept)
+    yaml = QUICK.format(name="quick").replace(
+        '"{args.level}"', '"{args.level}", "{data.scene}", "{data.kept}"'
+    )
+    hashes = [hashlib.sha256(content).hexdigest() for content in (scene, kept)]
+    yaml += (
+        "data:\n"
+        f"  scene: {{uri: 's3://open-data/2026/scene.nc?region=us-east-1', sha256: {hashes[0]}}}\n"
+        f"  kept: {{uri: 's3://open-data/kept.nc', sha256: {hashes[1]}}}\n"
+    )
+    main = (
+        "import json, pathlib, sys\n"
+        "level, scene, kept, outputs = sys.argv[1:]\n"
+        f"assert len(pathlib.Path(scene).read_bytes()) == {len(scene)}\n"
+        f"assert pathlib.Path(kept).read_bytes() == {kept!r}\n"
+        "pathlib.Path(outputs, 'metrics.json').write_text(json.dumps({'level': int(level)}))\n"
+    )
+    write_experiment("quick", yaml, {"main.py": main})
+
+    done = rpac("reproduce", "quick", "cloud=aws")
+
+    assert done.code == 0, done.out + done.err
+    data = rpac.last()["identity"]["data"]
+    assert {name: read["size"] for name, read in data.items()} == {
+        "scene": len(scene), "kept": len(kept),
+    }  # fmt: skip
+    cache = Path(os.environ["RPAC_CACHE"]) / "content" / "sha256"
+    assert not any((cache / sha256).exists() for sha256 in hashes), "not read here"
+    stored = s3.list_objects_v2(Bucket=aws.BUCKET, Prefix="runs/content/")["Contents"]
+    assert not any(sha256 in entry["Key"] for entry in stored for sha256 in hashes)
+    reads = [c.action for c in account.gate.calls if "scene.nc" in c.path]
+    assert reads == ["GET", "GET"], "a look before there are machines, then the node"
 
 
 def told(record: dict[str, Any]) -> str:

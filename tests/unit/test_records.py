@@ -67,6 +67,14 @@ def full() -> RunRecord:
     )
 
 
+def test_the_size_of_data_is_the_one_that_nodes_have_measured() -> None:
+    data = {"pinned": b"pinned", "loose": b"loose"}
+    record = finished(FULL, nothing(), data=data, collected={"data_sizes": {"pinned": 4711}})
+    assert {name: read.size for name, read in record.identity.data.items()} == {
+        "pinned": 4711, "loose": 5,
+    }  # fmt: skip
+
+
 # --- equal bytes ------------------------------------------------------------------------------
 
 
