@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -38,6 +38,20 @@ print("level", sys.argv[1])
 metrics = {"level": int(sys.argv[1])}
 pathlib.Path(sys.argv[2], "metrics.json").write_text(json.dumps(metrics))
 """
+
+
+def campaign(rows: Iterable[Any], *, every: int) -> list[Any]:
+    """
+    Rows of a campaign of faults: of `every` rows the first is part of the suite, the others are of
+    `make nightly`.
+    """
+    return [
+        pytest.param(
+            *(row if isinstance(row, tuple) else (row,)),
+            marks=[pytest.mark.nightly] if number % every else [],
+        )
+        for number, row in enumerate(rows)
+    ]
 
 
 def asset(name: str) -> Path:

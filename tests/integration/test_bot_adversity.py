@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import QUICK, QUICK_MAIN, git
+from tests.conftest import QUICK, QUICK_MAIN, campaign, git
 from tests.integration.lab import QUICK_FILES, Lab
 from tests.standins.github import GitHubServer
 from tests.standins.runner import Workflow
@@ -80,7 +80,7 @@ USELESS: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", USELESS)
+@pytest.mark.parametrize("name", campaign(USELESS, every=3))
 def test_results_that_no_log_takes_are_told_and_the_run_is_recorded(lab: Lab, name: str) -> None:
     story = Story(lab)
     assert story.results is not None

@@ -19,7 +19,7 @@ import pytest
 
 from rpac_ci.jobs import Keys
 from rpac_ci.storage import Storage
-from tests.conftest import QUICK, QUICK_MAIN, WriteExperiment, git
+from tests.conftest import QUICK, QUICK_MAIN, WriteExperiment, campaign, git
 from tests.integration.conftest import Terminal
 from tests.standins.aftermath import (
     LIMIT_S,
@@ -100,11 +100,11 @@ def command_runs(rpac: Terminal) -> bool:
 
 @pytest.mark.parametrize(
     "operation",
-    [
+    campaign([
         "event claim stage", "event claim submit", "event done watch", "event claim collect",
         "event claim release", "git commit-tree", "git update-ref",
         "git restore", "event committed", "delete open",
-    ],
+    ], every=3),
 )  # fmt: skip
 def test_three_drivers_come_to_the_same_point_at_once(
     rpac: Terminal, executions: Executions, base: str, operation: str
@@ -169,14 +169,14 @@ def test_four_drivers_watch_the_same_command(
 
 @pytest.mark.parametrize(
     "moment",
-    [
+    campaign([
         *[
             f"after event claim {step}"
             for step in ("stage", "provision", "submit", "collect", "release")
         ],
         "before start node 0", "after start node 0", "before event done submit",
         "before remove the folders", "before event done release",
-    ],
+    ], every=3),
 )  # fmt: skip
 def test_a_driver_that_slept_through_its_lease_does_no_harm(
     rpac: Terminal, executions: Executions, base: str, moment: str
@@ -358,16 +358,19 @@ def test_a_full_disk_before_there_is_a_run(cramped: Terminal, small_disk: Path) 
 
 @pytest.mark.parametrize(
     ("moment", "code"),
-    [
-        ("before event claim stage", 5),
-        ("after event claim stage", 5),
-        ("after event claim collect", 5),
-        ("before event done release", 5),
-        ("before git fast-import", 6),
-        ("before git commit-tree", 6),
-        ("before git restore", 6),
-        ("before event committed", 5),
-    ],
+    campaign(
+        [
+            ("before event claim stage", 5),
+            ("after event claim stage", 5),
+            ("after event claim collect", 5),
+            ("before event done release", 5),
+            ("before git fast-import", 6),
+            ("before git commit-tree", 6),
+            ("before git restore", 6),
+            ("before event committed", 5),
+        ],
+        every=3,
+    ),
 )
 def test_a_disk_becomes_full_and_is_freed(
     cramped: Terminal, small_disk: Path, moment: str, code: int

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import ROOT, WriteExperiment, git
+from tests.conftest import ROOT, WriteExperiment, campaign, git
 from tests.integration.conftest import Terminal
 from tests.standins.aftermath import LIMIT_S, ended, rpac_with, the_promise_holds
 from tests.standins.faults import Faults, end_all, start
@@ -277,7 +277,7 @@ def the_end(cluster: Cluster, reason: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("victim", "phase", "waits", "reason"),
-    TABLE,
+    campaign(TABLE, every=3),
     ids=[f"{victim} at {phase}" for victim, phase, _, _ in TABLE],
 )
 def test_a_process_is_killed(
