@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rpac_ci.errors import PipelineError
 from rpac_ci.jobs import EngineName
+from rpac_ci.quantities import count
 
 if TYPE_CHECKING:
     from rpac_ci.engines.interface import Engine
@@ -36,8 +37,20 @@ def published_as_source(lock: bytes) -> tuple[str, ...]:
 
 def remarks(definition: Definition) -> list[str]:
     """What people should know about the engine before they use it."""
-    remark = load(definition.engine.name.value).remark
-    return [remark] if remark else []
+    return list(filter(None, (load(definition.engine.name.value).remark, _sharing(definition))))
+
+
+def _sharing(definition: Definition) -> str:
+    from rpac_ci.engines.torchrun import shares_gpus
+    from rpac_ci.pipeline import total_ranks
+
+    need = definition.resources
+    ranks = (total_ranks(definition) or 0) // need.nodes
+    if definition.engine.name is not EngineName.TORCHRUN or not shares_gpus(need.gpus, ranks):
+        return ""
+    return (
+        f"{ranks} ranks share {count(need.gpus, 'GPU')} of a node: NCCL refuses that, Gloo may do"
+    )
 
 
 def check(definition: Definition) -> None:

@@ -65,8 +65,8 @@ class HorovodEngine(EngineDefaults):
 
     def facts(self, node: NodeContext) -> dict[str, Any]:
         """Versions, ranks, and whether tensors were fused."""
-        fused = not node.spec.deterministic
-        return {"name": "horovod", **torch_facts(node), "tensor_fusion": fused}
+        facts = {"name": "horovod", **torch_facts(node), "communication": "Gloo"}
+        return {**facts, "tensor_fusion": not node.spec.deterministic}
 
 
 def _host(index: int) -> str:

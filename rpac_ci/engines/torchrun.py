@@ -49,8 +49,17 @@ class TorchrunEngine(EngineDefaults):
         return [Role(name="command", argv=[*agent, *argv], environment=variables)]
 
     def facts(self, node: NodeContext) -> dict[str, Any]:
-        """Versions and ranks."""
-        return {"name": "torchrun", **torch_facts(node)}
+        """Versions, ranks, and what torch takes for their tensors unless the command says more."""
+        spec = node.spec
+        nccl = bool(spec.gpus) and not shares_gpus(spec.gpus, spec.ranks_per_node)
+        return {
+            "name": "torchrun", **torch_facts(node), "communication": "NCCL" if nccl else "Gloo"
+        }  # fmt: skip
+
+
+def shares_gpus(gpus: int, ranks: int) -> bool:
+    """Whether ranks of a node have no GPU each, which NCCL refuses."""
+    return 0 < gpus < ranks
 
 
 def torch_facts(node: NodeContext) -> dict[str, Any]:
@@ -61,7 +70,6 @@ def torch_facts(node: NodeContext) -> dict[str, Any]:
         "ranks": spec.ranks,
         "ranks_per_node": spec.ranks_per_node,
         "threads_per_rank": max(1, spec.cpus // max(1, spec.ranks_per_node)),
-        "communication": "NCCL" if spec.gpus else "Gloo",
     }
 
 

@@ -269,8 +269,13 @@ def _limit(node: dict[str, Any], key: str, form: str) -> str:
 
 def _gpus(node: dict[str, Any]) -> str:
     gpus = node.get("gpus") or []
-    kinds = {f"{gpu.get('name')} (driver {gpu.get('driver')})" for gpu in gpus}
+    kinds = {_gpu(gpu) for gpu in gpus}
     return f"{len(gpus)} × {', '.join(sorted(kinds))}" if gpus else "none"
+
+
+def _gpu(gpu: dict[str, Any]) -> str:
+    memory = f"{format_bytes(gpu['memory_mib'] << 20)}, " if gpu.get("memory_mib") else ""
+    return f"{gpu.get('name')} ({memory}driver {gpu.get('driver')})"
 
 
 def _layout(record: RunRecord) -> str:

@@ -31,8 +31,13 @@ def collect() -> dict[str, Any]:
 
 
 def gpus() -> list[dict[str, Any]]:
-    """Name, memory (MiB) and driver of each GPU that `nvidia-smi` shows; empty without any."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version"]
+    """
+    Name, memory (MiB) and driver of each GPU that this node may use; empty without any.
+
+    Those that `nvidia-smi` shows, less the ones that `CUDA_VISIBLE_DEVICES` hides: nodes on one
+    machine see all of its GPUs, and are given some.
+    """
+    query = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total,driver_version"]
     try:
         done = subprocess.run(
             [*query, "--format=csv,noheader,nounits"],
@@ -42,10 +47,20 @@ def gpus() -> list[dict[str, Any]]:
         return []
     rows = [[word.strip() for word in line.split(",")] for line in done.stdout.splitlines()]
     return [
-        {"name": row[0], "memory_mib": int(row[1]) if row[1].isdigit() else None, "driver": row[2]}
+        {"name": row[2], "memory_mib": int(row[3]) if row[3].isdigit() else None, "driver": row[4]}
         for row in rows
-        if len(row) == 3
+        if len(row) == 5 and _is_visible(index=row[0], uuid=row[1])
     ]
+
+
+def _is_visible(*, index: str, uuid: str) -> bool:
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is None or "MIG-" in shown:  # a part of a GPU does not tell of which
+        return True
+    words = [word.strip() for word in shown.split(",")]
+    return any(
+        word == index or (word.startswith("GPU-") and uuid.startswith(word)) for word in words
+    )
 
 
 def oom_kills() -> int:

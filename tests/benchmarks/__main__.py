@@ -70,13 +70,24 @@ def machine() -> str:
 def main(names: list[str]) -> None:
     """Measure the parts of these names, in the table's order; all of them where none is given."""
     # which need the functions above
-    from tests.benchmarks import bot, commands, containers, contents, dask, engines, history, policy
+    from tests.benchmarks import (
+        bot,
+        commands,
+        containers,
+        contents,
+        dask,
+        engines,
+        gpu,
+        history,
+        policy,
+    )
 
     parts: dict[str, Callable[[Path], None]] = {
         "overhead": overhead,
         "staging": staging,
         "dask": dask.main,
         "engines": engines.main,
+        "gpu": gpu.main,
         "containers": containers.main,
         "history": lambda _: history.main(),
         "contents": lambda _: contents.main(),

@@ -92,7 +92,7 @@ def main(repository: Path, times: int = 5) -> None:
     """Print, for each engine, both ratios."""
     for name in LOCKS:
         python = _experiment(repository, name)
-        pairs = [(_under_rpac(repository, name), _by_hand(name, python)) for _ in range(times)]
+        pairs = [(under_rpac(repository, name), _by_hand(name, python)) for _ in range(times)]
         for number, what in enumerate((f"{name}: start to first task, 2 nodes", "  its work")):
             show(what, *([pair[side][number] for pair in pairs] for side in (0, 1)))
 
@@ -109,7 +109,7 @@ def _experiment(repository: Path, name: str) -> str:
     return str(info.interpreter)
 
 
-def _under_rpac(repository: Path, name: str) -> tuple[float, float]:
+def under_rpac(repository: Path, name: str) -> tuple[float, float]:
     """Seconds to the first task and of the work."""
     done = subprocess.run(
         [*RPAC, "reproduce", name, "--json"], cwd=repository, check=True, capture_output=True

@@ -215,6 +215,41 @@ def test_facts_name_no_host_and_no_user() -> None:
     assert own_address().count(".") == 3
 
 
+SMI = """\
+#!/bin/sh
+[ "$*" = "--query-gpu=index,uuid,name,memory.total,driver_version --format=csv,noheader,nounits" ] \
+    || exit 9
+echo "0, GPU-5a, NVIDIA H100 80GB HBM3, 81559, 580.159.04"
+echo "1, GPU-7c, Tesla T4, [N/A], 580.159.04"
+"""
+H100 = {"name": "NVIDIA H100 80GB HBM3", "memory_mib": 81559, "driver": "580.159.04"}
+T4 = {"name": "Tesla T4", "memory_mib": None, "driver": "580.159.04"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        (None, [H100, T4]),
+        ("", []),
+        ("GPU-7c", [T4]),
+        ("GPU-5a,GPU-7c", [H100, T4]),
+        ("0", [H100]),
+        ("1, 0", [H100, T4]),
+        ("MIG-9e", [H100, T4]),
+    ],
+)
+def test_a_node_has_the_gpus_that_it_may_use(
+    visible: str | None, found: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert facts.gpus() == found
+
+
 # --- logs ---------------------------------------------------------------------------------------
 
 

@@ -20,8 +20,10 @@ ARGV = ["python", "train.py", "--lr", "0.1; rm -rf /"]
 LOCK = b"torch==2.13.0\ncloudpickle==3\npsutil==6\npyyaml==6\npackaging==24\n"
 
 
-def node(index: int, *, nodes: int = 2, ranks: int = 4, folder: Path = Path("/x")) -> NodeContext:
-    spec = make_spec(nodes=nodes, ranks=ranks, cpus=4)
+def node(
+    index: int, *, nodes: int = 2, ranks: int = 4, gpus: int = 0, folder: Path = Path("/x")
+) -> NodeContext:
+    spec = make_spec(nodes=nodes, ranks=ranks, gpus=gpus, cpus=4)
     return NodeContext(
         spec=spec, index=index, address=f"127.0.0.{2 + index}", interpreter="/venv/bin/python",
         folder=folder, secret={},
@@ -130,6 +132,29 @@ def test_every_engine_can_be_loaded_and_says_what_it_is() -> None:
         assert set(engine.from_source) <= set(engine.packages)
     assert "2023" in engines.remarks(asked("horovod"))[0]
     assert engines.remarks(asked("torchrun")) == []
+
+
+def test_ranks_that_share_a_gpu_are_told_before_nccl_refuses_them() -> None:
+    two = {"name": "torchrun", "ranks": 2}
+    [remark] = engines.remarks(asked(two, gpus=1))
+    assert remark == "2 ranks share 1 GPU of a node: NCCL refuses that, Gloo may do"
+    for fits in ({"nodes": 2, "gpus": 1}, {"gpus": 2}, {}):
+        assert engines.remarks(asked(two, **fits)) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpus", "communication"),
+    [
+        ("torchrun", 0, "Gloo"),
+        ("torchrun", 1, "Gloo"),  # two ranks of each node share it
+        ("torchrun", 2, "NCCL"),
+        ("horovod", 2, "Gloo"),  # rpac builds it without NCCL
+    ],
+)
+def test_the_record_says_what_carries_the_ranks_tensors(
+    engine: str, gpus: int, communication: str
+) -> None:
+    assert engines.load(engine).facts(node(0, gpus=gpus))["communication"] == communication
 
 
 def test_a_port_on_which_something_listens_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
