@@ -304,6 +304,8 @@ class Steps:
         places = [*named, (0, "command"), (0, "scheduler"), (0, "master"), (0, "rendezvous")]
         own = (read_log(self._workspace, self._run, index, role) for index, role in places)
         text = next(filter(None, [*own, *node_logs]), "")
+        if self._engine.epilogue and (last := re.search(self._engine.epilogue, text)):
+            text = text[: last.end()]
         return "\n".join(_shown(text[-TAIL_BYTES:]).splitlines()[-TAIL_LINES:])
 
     def _release(self) -> dict[str, Any]:

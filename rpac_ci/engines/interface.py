@@ -51,6 +51,7 @@ class Engine(Protocol):
     from_source: tuple[str, ...]  # of these, what is published as source alone
     determinism: Mapping[str, str]  # variables of the command that make its results repeatable
     aftershocks: tuple[str, ...]  # what ranks say in the end that only miss a peer
+    epilogue: str  # pattern of the line behind which a launcher repeats that a rank failed
     remark: str  # what people should know before they choose it; else empty
 
     def check(self, definition: Definition) -> None:
@@ -113,6 +114,7 @@ class EngineDefaults:
     from_source: tuple[str, ...] = ()
     determinism: Mapping[str, str] = MappingProxyType({})
     aftershocks: tuple[str, ...] = ()
+    epilogue = ""
     remark = ""
 
     def check(self, definition: Definition) -> None:

@@ -25,6 +25,8 @@ class TorchrunEngine(EngineDefaults):
     collective = True
     packages = ("torch",)
     determinism = CUBLAS
+    # a traceback and a summary of 40 lines follow, and would hide what the rank has said itself
+    epilogue = r"(?m)^E\d{4} .*failed \(exitcode: -?\d+\) local_rank: \d+ .*$"
     aftershocks = ("Connection closed by peer", "Connection reset by peer", "DistBackendError")
 
     def announce(self, node: NodeContext) -> dict[str, Any] | None:

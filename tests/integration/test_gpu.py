@@ -64,7 +64,8 @@ labels = torch.randint(0, 2, (count,))
 y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
 radius = ((x - 7.5) ** 2 + (y - 7.5) ** 2).sqrt()
 shapes = torch.stack([(radius < 3.0).float(), ((radius - 5.5).abs() < 0.7).float()])
-pictures = (shapes[labels] + 4.0 * torch.randn(count, 16, 16)).unsqueeze(1)
+pictures = (shapes[labels] / 2 + torch.randn(count, 16, 16)).unsqueeze(1)
+# well-conditioned: float64 changes the last loss by 1e-5, so rounding hides no mistake
 network = nn.Sequential(
     nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
     nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
@@ -203,7 +204,7 @@ def test_training_on_a_gpu_gives_the_same_bits_again_and_its_record_tells_where(
     print(well(rpac("reproduce", "rings")).out)
     first = rpac.last()
     assert first["verdict"]["outcome"] == "baseline"
-    assert first["outcome"]["metrics"]["accuracy"]["value"] > 0.7
+    assert first["outcome"]["metrics"]["accuracy"]["value"] > 0.9
 
     gpu = gpus[0]
     seen = told(rpac, first["run"], tmp_path)

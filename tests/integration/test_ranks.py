@@ -206,6 +206,18 @@ def test_the_rank_that_failed_first_is_named_and_its_log_shown(
         assert record["outcome"]["exit_code"] == 9
 
 
+def test_what_torchrun_says_of_a_failure_hides_no_word_of_the_rank(
+    rpac: Terminal, write_experiment: WriteExperiment
+) -> None:
+    """Two ranks under one agent: behind their own words it prints a traceback and a summary."""
+    sums(write_experiment, "torchrun")
+    answer = rpac("reproduce", "sums", "nodes=1", "args.mode=fail")
+    assert answer.code == 3, answer.out + answer.err
+    told = rpac.last()["outcome"]["log_tail"].splitlines()
+    assert "rank 1 gives up" in told  # before what rank 0 says, who misses it
+    assert "failed (exitcode: 9) local_rank: 1" in told[-1]
+
+
 class Hanging:
     """A run whose ranks wait for ever."""
 
