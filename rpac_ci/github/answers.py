@@ -168,6 +168,14 @@ class OidcSubject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentInfo:
+    """An environment, and whether jobs of any branch may enter it."""
+
+    name: str
+    any_branch: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BranchInfo:
     """A branch; `required` are the checks of its classic protection, None when not told."""
 
@@ -311,6 +319,17 @@ def oidc_subject(answer: Fields) -> OidcSubject:
         immutable=answer.flag("use_immutable_subject") if known else None,
         prefix=_line(answer, "sub_claim_prefix"),
     )
+
+
+def environment(answer: Fields) -> EnvironmentInfo:
+    """An environment."""
+    policy = answer.optional("deployment_branch_policy")
+    return EnvironmentInfo(name=answer.line("name", 255), any_branch=policy is None)
+
+
+def variable(answer: Fields) -> str:
+    """The value of a variable."""
+    return answer.text("value")
 
 
 def branch(answer: Fields) -> BranchInfo:

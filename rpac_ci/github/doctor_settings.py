@@ -16,6 +16,7 @@ from rpac_ci.site_config import CommitBack, SiteConfig
 if TYPE_CHECKING:
     from rpac_ci.github.answers import (
         BranchInfo,
+        EnvironmentInfo,
         OidcSubject,
         RepositoryInfo,
         Rule,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AWS_ROLE = "RPAC_AWS_ROLE"  # the variable that `rpac-run.yml` reads
 BRANCHES = ("rpac/log", "rpac/ledger")
 # rules under which the bot could not add to its own branch
 _BLOCKING = {
@@ -50,6 +52,12 @@ class Settings(Protocol):
 
     def oidc_subject(self) -> OidcSubject:
         """The form of OIDC subjects."""
+
+    def environment(self, name: str) -> EnvironmentInfo | None:
+        """An environment."""
+
+    def variable(self, name: str) -> str | None:
+        """A variable of the repository."""
 
     def branch(self, name: str) -> BranchInfo | None:
         """A branch."""
@@ -92,6 +100,8 @@ def look(
     findings += _commit_back(github.required_checks(branch), branch, config.commit_back)
     for branch in BRANCHES:
         findings += _own_branch(findings, github, repository.full_name, branch)
+    if config.clouds.aws:
+        findings += _entrance(findings, github, repository, environment)
     form = _ask(findings, "oidc", github.oidc_subject)
     subjects = Subjects.of(repository, form, server_url=server_url, environment=environment)
     return findings, subjects
@@ -242,6 +252,47 @@ def _commit_back(required: Sequence[str] | None, branch: str, how: CommitBack) -
                 f"without an App reports stay on {branch}",
                 fix=f"to have them on the pull request's branch, {app}",
             )  # fmt: skip
+
+
+def _entrance(
+    findings: list[Finding], github: Settings, repository: RepositoryInfo, environment: str
+) -> Iterator[Finding]:
+    """The environment whose jobs may enter a cloud, and the role that they take on there."""
+    name, here = environment, f"repos/{repository.full_name}/environments/{environment}"
+    rule = (
+        f"gh api -X PUT {here} --input - <<'JSON'\n"
+        '{"deployment_branch_policy": {"protected_branches": false,\n'
+        ' "custom_branch_policies": true}}\nJSON\n'
+        f"gh api -X POST {here}/deployment-branch-policies -f name={repository.default_branch}"
+    )
+    before = len(findings)
+    found = _ask(findings, "environment", lambda: github.environment(name))
+    if found is None and len(findings) == before:
+        yield Finding(
+            topic="environment", severity=Severity.ERROR,
+            what=f"there is no environment {name}, so the first job that names it makes one that "
+            "any branch may use",
+            fix=rule,
+        )  # fmt: skip
+    elif found is not None and found.any_branch:
+        yield Finding(
+            topic="environment", severity=Severity.ERROR,
+            what=f"whoever can push a branch can start a job in {name} and enter the cloud",
+            fix=rule,
+        )  # fmt: skip
+    elif found is not None:
+        yield fine("environment", f"{name} is for jobs of chosen branches alone")
+    before = len(findings)
+    role = _ask(findings, "role", lambda: github.variable(AWS_ROLE))
+    if role is None and len(findings) == before:
+        yield Finding(
+            topic="role", severity=Severity.ERROR,
+            what=f"no variable {AWS_ROLE}: jobs do not know their role on AWS",
+            fix=f"gh variable set {AWS_ROLE} -R {repository.full_name} --body ARN; "
+            "rpac setup aws prints the line",
+        )  # fmt: skip
+    elif role is not None:
+        yield fine("role", f"{AWS_ROLE} is set")
 
 
 def _own_branch(

@@ -9,6 +9,7 @@ from rpac_ci.errors import GitHubError
 from rpac_ci.github import answers as github_answers
 from rpac_ci.github.answers import (
     BranchInfo,
+    EnvironmentInfo,
     OidcSubject,
     RepositoryInfo,
     Rule,
@@ -49,6 +50,15 @@ class Settings:
     def oidc_subject(self) -> OidcSubject:
         """How the subject of an OIDC token is built."""
         return self._calls.get("/actions/oidc/customization/sub", github_answers.oidc_subject)
+
+    def environment(self, name: str) -> EnvironmentInfo | None:
+        """An environment; None when there is none of this name."""
+        path = f"/environments/{quote(name, safe='')}"
+        return self._calls.get_or_none(path, github_answers.environment)
+
+    def variable(self, name: str) -> str | None:
+        """A variable that jobs of the repository may read; None when there is none."""
+        return self._calls.get_or_none(f"/actions/variables/{name}", github_answers.variable)
 
     def branch(self, name: str) -> BranchInfo | None:
         """A branch; None when there is none of this name."""

@@ -18,6 +18,7 @@ from rpac_ci.git import Git
 from rpac_ci.github import doctor
 from rpac_ci.github.answers import (
     BranchInfo,
+    EnvironmentInfo,
     OidcSubject,
     RepositoryInfo,
     Rule,
@@ -43,6 +44,7 @@ WORKFLOWS = [
     if path != generated.ACTION
 ]
 PROTECTED = [Rule(kind="deletion"), Rule(kind="non_fast_forward")]
+CLOSED = EnvironmentInfo(name="rpac-cloud", any_branch=False)
 CLASSIC = OidcSubject(use_default=True, claims=(), immutable=False, prefix=None)
 
 
@@ -74,6 +76,14 @@ class Answers:
 
     def oidc_subject(self) -> OidcSubject:
         return self._answer("oidc_subject", CLASSIC)  # type: ignore[no-any-return]
+
+    def environment(self, name: str) -> EnvironmentInfo | None:
+        assert name == "rpac-cloud"
+        return self._answer("environment", CLOSED)  # type: ignore[no-any-return]
+
+    def variable(self, name: str) -> str | None:
+        assert name == "RPAC_AWS_ROLE"
+        return self._answer("variable", "arn:aws:iam::1:role/x")  # type: ignore[no-any-return]
 
     def branch(self, name: str) -> BranchInfo | None:
         usual = BranchInfo(name=name, sha=self.tip, protected=False, required=())
@@ -124,6 +134,51 @@ def test_a_healthy_repository_has_nothing_to_fix(clone: Path) -> None:
     }  # fmt: skip
     assert subjects is not None
     assert Report(findings=tuple(findings)).healthy
+
+
+ON_AWS = SiteConfig.model_validate(
+    {
+        "clouds": {
+            "aws": {
+                "region": "us-west-2", "name": "lab", "store": "s3://lab-rpac", "repository": "a/b",
+                "subnets": ["subnet-0123456789abcdef0"],
+                "security_groups": ["sg-0123456789abcdef0"],
+                "instance_profile": "arn:aws:iam::123456789012:instance-profile/x",
+                "job_role": "arn:aws:iam::123456789012:role/x",
+            }
+        }
+    }
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "found", "fix"),
+    [
+        ({}, [], ""),
+        (
+            {"environment": None},
+            [("environment", Severity.ERROR)], "repos/Lab/experiments/environments/rpac-cloud",
+        ),
+        (
+            {"environment": EnvironmentInfo(name="rpac-cloud", any_branch=True)},
+            [("environment", Severity.ERROR)], "deployment-branch-policies -f name=main",
+        ),
+        (
+            {"variable": None},
+            [("role", Severity.ERROR)], "gh variable set RPAC_AWS_ROLE -R Lab/experiments",
+        ),
+        (
+            {"variable": GitHubError("no", hint="a token with Variables: read", status=403)},
+            [("role", Severity.WARNING)], "Variables: read",
+        ),
+    ],
+)  # fmt: skip
+def test_who_may_enter_a_cloud(
+    clone: Path, changed: Mapping[str, object], found: object, fix: str
+) -> None:
+    findings, _ = ask(clone, config=ON_AWS, changed=changed)
+    assert worst(findings) == found
+    assert fix in "".join(one.fix for one in findings)
 
 
 def refused(right: str) -> GitHubError:

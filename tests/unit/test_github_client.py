@@ -907,6 +907,8 @@ READERS: list[Callable[[Fields], object]] = [
     github_answers.workflow_permissions,
     github_answers.oidc_subject,
     github_answers.branch,
+    github_answers.environment,
+    github_answers.variable,
     github_answers.rule,
     lambda answer: github_answers.role(answer, 1),
 ]

@@ -16,6 +16,7 @@ import pytest
 import requests
 from github.Repository import Repository as RemoteRepository
 
+from rpac_ci.github.client import GitHub as Client
 from tests.standins.github import GitHubServer, Pull, Special, openapi
 
 ALL = {
@@ -300,6 +301,25 @@ def test_settings_need_the_right_to_administer(hub: GitHubServer) -> None:
     assert ask(hub, "GET", lab("/actions/oidc/customization/sub"), token=admin).json() == {
         "use_default": True
     }
+
+
+def test_environments_and_variables(hub: GitHubServer) -> None:
+    settings, token = hub.main.actions, hub.token({"actions": "read", "variables": "read"})
+    remote = Client(hub.url + "/api/v3", token, "lab/experiments")
+    assert remote.environment("rpac-cloud") is None
+    assert remote.variable("RPAC_AWS_ROLE") is None
+    settings.environments["rpac-cloud"] = None
+    found = remote.environment("rpac-cloud")
+    assert found is not None
+    assert found.any_branch
+    settings.environments["rpac-cloud"] = {
+        "protected_branches": False, "custom_branch_policies": True,
+    }  # fmt: skip
+    settings.variables["RPAC_AWS_ROLE"] = "arn:aws:iam::1:role/x"
+    found = remote.environment("rpac-cloud")
+    assert found is not None
+    assert not found.any_branch
+    assert remote.variable("RPAC_AWS_ROLE") == "arn:aws:iam::1:role/x"
 
 
 @pytest.mark.parametrize("root", ["/api/v3", ""])

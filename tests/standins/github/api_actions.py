@@ -210,6 +210,32 @@ def get_oidc(call: Call) -> Answer:
     return Answer(200, dict(call.repository.actions.oidc))
 
 
+@route("GET", "/environments/{environment_name}", "actions=read")
+def get_environment(call: Call) -> Answer:
+    name = call.words["environment_name"]
+    if name not in call.repository.actions.environments:
+        raise not_found()
+    policy = call.repository.actions.environments[name]
+    address = f"{call.shapes.root(call.repository)}/environments/{name}"
+    return Answer(200, {
+        "id": 1, "node_id": "EN_1", "name": name, "url": address, "html_url": address,
+        "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z",
+        "protection_rules": [], "deployment_branch_policy": policy,
+    })  # fmt: skip
+
+
+@route("GET", "/actions/variables/{name}", "variables=read")
+def get_variable(call: Call) -> Answer:
+    name = call.words["name"]
+    value = call.repository.actions.variables.get(name)
+    if value is None:
+        raise not_found()
+    return Answer(200, {
+        "name": name, "value": value,
+        "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z",
+    })  # fmt: skip
+
+
 @route("GET", "/actions/permissions", "administration=read")
 def get_actions(call: Call) -> Answer:
     enabled = call.repository.actions.enabled

@@ -218,6 +218,8 @@ class ActionsSettings:
     default_permissions: str = "read"
     can_approve: bool = False
     oidc: Object = field(default_factory=lambda: {"use_default": True})
+    environments: dict[str, Object | None] = field(default_factory=dict)  # name -> branch policy
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
