@@ -9,6 +9,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, NewType, Self
@@ -20,6 +21,9 @@ PROTOCOL = 3  # of the node program: driver and nodes must agree
 METRICS_FILE = "metrics.json"
 # what a command may refer to
 PLACEHOLDER = re.compile(r"\{(args|data)\.([A-Za-z0-9_]+)\}|\{(outputs|seed)\}")
+
+# for so long a shared store keeps what no open run is known to need; see `garbage`
+CONTENT_KEPT = timedelta(days=30)
 
 RunId = NewType("RunId", str)
 

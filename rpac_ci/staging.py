@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from rpac_ci import engines, environments
 from rpac_ci.downloads import RefusedError
 from rpac_ci.errors import CloudError, SourceError
-from rpac_ci.jobs import EngineName, content_key
+from rpac_ci.jobs import CONTENT_KEPT, EngineName, content_key
 from rpac_ci.locators import FileLocator, HttpsLocator, S3Locator, parse_locator
 from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
@@ -41,6 +41,7 @@ class Staging:
         created: Mapping[str, Any],
         tell: Tell,
         *,
+        clock: str,
         images: str | None,
     ) -> None:
         """
@@ -49,12 +50,14 @@ class Staging:
             pipeline: what it does.
             created: the run's first event.
             tell: called now and then: with a "note" to keep, or with what is "moving" just now.
+            clock: key of an object to read the store's time off.
             images: repository that nodes elsewhere pull their image from; None for nodes here.
         """
         self._workspace = workspace
         self._pipeline = pipeline
         self._created = created
         self._tell = tell
+        self._clock = clock
         self._images = images
 
     def all(self) -> dict[str, Any]:
@@ -199,11 +202,16 @@ class Staging:
             return None  # to who asks from here; the nodes may be somebody else
 
     def _upload(self, name: str, content: Content) -> None:
-        """Into the store by content, so that it is there once for all runs."""
-        key = content_key(content.sha256)
-        if self._workspace.storage.head(key) is None:
+        """
+        Into the store by content, so that it is there once for all runs.
+
+        Again when it is there for long: `rpac gc` may just have found that no run needs it.
+        """
+        storage, key = self._workspace.storage, content_key(content.sha256)
+        there = storage.head(key)
+        if there is None or storage.now(self._clock) - there.modified > CONTENT_KEPT / 2:
             self._tell("moving", f"data {name} to the store")
-            self._workspace.storage.put_file(key, content.path)
+            storage.put_file(key, content.path)
 
     def _past_content(self, ref: DataRef, cache: ContentCache) -> Content | None:
         """

@@ -71,8 +71,9 @@ class Steps:
         self._engine = engines.load(pipeline.engine.name.value)
         self._cloud = clouds.load(pipeline.target.cloud, workspace)
         self._staging = Staging(
-            workspace, pipeline, state.created, tell, images=self._cloud.image_repository
-        )
+            workspace, pipeline, state.created, tell,
+            clock=f"{self._keys.control}clock", images=self._cloud.image_repository,
+        )  # fmt: skip
 
     @property
     def capabilities(self) -> Capabilities:

@@ -200,9 +200,15 @@ class Storage:
         return Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"])
 
     def delete(self, *keys: str) -> None:
-        """Remove objects; silent about those that are gone already."""
+        """Remove objects, many with one request; silent about those that are gone already."""
         import obstore
 
+        if len(keys) > 1 and self.url.startswith("s3:"):  # to which what is gone is no error
+            try:
+                obstore.delete(self._store, keys)
+            except Exception as exc:
+                raise self._error(f"deleting {len(keys)} objects", exc) from exc
+            return
         for key in keys:
             try:
                 obstore.delete(self._store, key)
@@ -259,7 +265,10 @@ class Storage:
         from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
         first = (str(exc).splitlines() or [type(exc).__name__])[0]
-        refused = isinstance(exc, (PermissionDeniedError, UnauthenticatedError))
+        # of a listing it is no error of its own
+        refused = isinstance(exc, (PermissionDeniedError, UnauthenticatedError)) or (
+            "403 Forbidden" in first
+        )
         on_aws = refused and self.url.startswith("s3:")
         hint = "which right is missing: rpac doctor aws" if on_aws else ""
         return StorageError(f"{doing} in {self.url} failed: {first[:300]}", hint=hint)

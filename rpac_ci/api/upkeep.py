@@ -11,7 +11,7 @@ from rpac_ci.driver import Notify, Progress
 from rpac_ci.garbage import Garbage, Kept
 from rpac_ci.inbox import Pushed
 from rpac_ci.log_check import Checked
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import LOCAL, Workspace
 
 
 def push(
@@ -68,21 +68,34 @@ def fsck(
     return log_check.fsck(workspace.git, storage=storage, notify=_teller("fsck", notify))
 
 
-def gc(*, repository: Path | str = ".", dry_run: bool = False) -> tuple[list[Garbage], list[Kept]]:
+def gc(
+    *,
+    repository: Path | str = ".",
+    cloud: str = LOCAL,
+    dry_run: bool = False,
+    agree: Callable[[list[Garbage], list[Kept]], bool] | None = None,
+) -> tuple[list[Garbage], list[Kept]]:
     """
     Remove from the store what no record, no open run and no study needs.
 
     Outputs and logs of recorded runs stay, and so do runs that neither the log nor a driver knows.
+    Of a cloud's store, which others use, too, only what nobody has touched for 30 days goes.
 
     Args:
         repository: a folder in it.
+        cloud: whose store is meant.
         dry_run: only tell.
+        agree: hears what is found, and says whether it may go; it may when None.
 
     Returns:
         What was, or would be, removed, and the runs that are kept although nothing names them.
+
+    Raises:
+        CommandError: the settings name no store of this cloud.
+        StorageError: it cannot be read, or something cannot be removed; what could be is gone.
     """
-    workspace = Workspace.open(repository)
+    workspace = Workspace.open(repository).on(cloud)
     found, kept = garbage.find(workspace)
-    if not dry_run:
-        garbage.remove(workspace, found)
-    return found, kept
+    if dry_run or (agree and not agree(found, kept)):
+        return found, kept
+    return garbage.remove(workspace, found), kept

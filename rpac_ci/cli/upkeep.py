@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rpac_ci.cli.group import JSON, QUIET, cli, print_json
-from rpac_ci.errors import ExitCode
+from rpac_ci.cli.group import JSON, QUIET, agreed, at_a_terminal, cli, print_json
+from rpac_ci.errors import ExitCode, PolicyError
+from rpac_ci.quantities import count, format_bytes
 
 if TYPE_CHECKING:
-    pass
+    from rpac_ci.garbage import Garbage, Kept
 
 
 @cli.command()
@@ -27,7 +28,6 @@ def push(remote: str, quiet: bool, as_json: bool) -> int:
     The exit code is 6 when the remote has another run of the same id; nothing is overwritten.
     """
     from rpac_ci import api, terminal
-    from rpac_ci.quantities import count
 
     with terminal.progress(quiet=quiet or as_json) as notify:
         pushed = api.push(remote, notify=notify)
@@ -54,7 +54,6 @@ def collect(remote: str, quiet: bool, as_json: bool) -> int:
     """
     from rpac_ci import api, terminal
     from rpac_ci.github.git_access import authenticate_in_job
-    from rpac_ci.quantities import count
 
     authenticate_in_job(os.environ)
     with terminal.progress(quiet=quiet or as_json) as notify:
@@ -105,30 +104,64 @@ def fsck(outputs: bool, quiet: bool, as_json: bool) -> int:
 
 
 @cli.command()
+@click.argument("cloud", required=False, type=click.Choice(["aws"]))
+@click.option("--yes", "-y", is_flag=True, help="With a cloud: remove without asking.")
 @click.option("--dry-run", is_flag=True, help="Only tell.")
 @JSON
-def gc(dry_run: bool, as_json: bool) -> None:
-    """Remove from the store what no record, open run or study needs; outputs and logs stay."""
-    from rpac_ci import api
-    from rpac_ci.quantities import count, format_bytes
+def gc(cloud: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """
+    Remove from the store what no record, open run or study needs; outputs and logs stay.
 
-    found, kept = api.gc(dry_run=dry_run)
+    Without a cloud from the store of this machine. A cloud's store is shared: what would go is told
+    and asked for, nobody has touched it for 30 days, and inputs of open runs stay, whoever drives
+    them. `git fetch` first: runs that are not in the log here are kept.
+    """
+    from rpac_ci import api
+
+    if cloud is None:
+        found, kept = api.gc(dry_run=dry_run)
+        _print_garbage(found, kept, done=not dry_run, as_json=as_json)
+        return
+    asked: list[bool] = []
+
+    def agree(found: list[Garbage], kept: list[Kept]) -> bool:
+        if not as_json:
+            _print_garbage(found, kept, done=False, as_json=False)
+        asked.append(bool(found) and (yes or agreed("Remove it?", ask=not as_json)))
+        return asked[0]
+
+    found, kept = api.gc(cloud=cloud, dry_run=dry_run, agree=agree)
+    done = any(asked)
+    if as_json or dry_run:
+        _print_garbage(found, kept, done=done, as_json=as_json)
+    elif done:
+        click.echo(f"{count(len(found), 'object')}, {_size(found)}: removed")
+    if found and not done and not dry_run and (as_json or not at_a_terminal()):
+        again = f"rpac gc {cloud} --yes"
+        raise PolicyError("nothing was removed, and nobody asked", hint=f"to do it: {again}")
+
+
+def _print_garbage(found: list[Garbage], kept: list[Kept], *, done: bool, as_json: bool) -> None:
+    """What goes or is gone, and what stays although nothing names it."""
     if as_json:
         print_json(
             {
                 "removed": [{"key": g.key, "size": g.size, "why": g.why.value} for g in found],
                 "kept": [{"run": k.run, "size": k.size} for k in kept],
-                "dry_run": dry_run,
+                "dry_run": not done,
             }
         )
         return
     for why in sorted({item.why for item in found}):
-        sizes = [item.size for item in found if item.why is why]
-        click.echo(f"{count(len(sizes), 'object')}, {format_bytes(sum(sizes))}: {why}")
+        some = [item for item in found if item.why is why]
+        click.echo(f"{count(len(some), 'object')}, {_size(some)}: {why}")
     for item in kept:
         click.echo(f"kept {item.run}, {format_bytes(item.size)}: not in the log and not open")
-    freed = format_bytes(sum(item.size for item in found))
-    click.echo(f"{freed} {'could be freed' if dry_run else 'freed'}")
+    click.echo(f"{_size(found)} {'freed' if done else 'could be freed'}")
+
+
+def _size(items: list[Garbage]) -> str:
+    return format_bytes(sum(item.size for item in items))
 
 
 @cli.command()

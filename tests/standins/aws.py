@@ -16,6 +16,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,15 +26,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from xml.sax.saxutils import unescape
 
 import pytest
 
 BUCKET = "lab-rpac"
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "standin", "AWS_SECRET_ACCESS_KEY": "standin-secret"}
+_LISTED = re.compile(rb"(<Key>([^<]*)</Key>(.*?)<LastModified>)([^<]*)", re.DOTALL)
 _HOP = {"connection", "transfer-encoding", "keep-alive", "host", "content-length"}
 
 
@@ -79,6 +85,7 @@ class Gate(ThreadingHTTPServer):
         self.backend = backend
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
+        self.old: dict[str, timedelta] = {}  # keys of objects, and how much older they are told
         self.holding = False  # jobs are told to be RUNNING until one is terminated
         self.before: Callable[[Call], None] = lambda _: None
         self.after: Callable[[Call], None] = lambda _: None  # done, and not answered yet
@@ -127,6 +134,8 @@ class Gate(ThreadingHTTPServer):
                 if not fault.times:
                     self.faults.remove(fault)
         self.before(call)
+        if call.service == "s3" and call.action in ("PUT", "POST"):
+            self.old.pop(_key(call.path), None)
         if call.action == "terminatejob":
             self.holding = False
             self._terminate_children(json.loads(body))
@@ -159,6 +168,8 @@ class Gate(ThreadingHTTPServer):
         self, call: Call, answer: tuple[int, dict[str, str], bytes]
     ) -> tuple[int, dict[str, str], bytes]:
         status, headers, content = answer
+        if call.service == "s3" and self.old:
+            return _aged(self.old, call, answer)
         if call.service != "batch" or status != 200:
             return answer
         said = self.rewrite(call, json.loads(content or b"{}"))
@@ -209,6 +220,31 @@ class Gate(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are what these tests are about."""
+
+
+def _key(path: str) -> str:
+    """Key of the object that a request to S3 is about; empty when it is about a bucket."""
+    return unquote(urlsplit(path).path).lstrip("/").partition("/")[2]
+
+
+def _aged(
+    old: Mapping[str, timedelta], call: Call, answer: tuple[int, dict[str, str], bytes]
+) -> tuple[int, dict[str, str], bytes]:
+    """An answer of S3 in which some objects are older."""
+    status, headers, content = answer
+    if by := old.get(_key(call.path)):
+        headers = {
+            name: format_datetime(parsedate_to_datetime(value) - by, usegmt=True)
+            if name.lower() == "last-modified" else value
+            for name, value in headers.items()
+        }  # fmt: skip
+
+    def told(found: re.Match[bytes]) -> bytes:
+        written = datetime.fromisoformat(found[4].decode())
+        written -= old.get(unescape(found[2].decode()), timedelta())
+        return found[1] + written.strftime("%Y-%m-%dT%H:%M:%S.000Z").encode()
+
+    return status, headers, _LISTED.sub(told, content)
 
 
 def _running(
@@ -276,6 +312,12 @@ class AwsStandin:
         return "schema: rpac/site/1\nallow: {clouds: [local, aws]}\nclouds:\n  aws: " + json.dumps(
             dict(self.site)
         )
+
+    def age(self, days: float) -> None:
+        """All that is in the bucket by now was written so many days ago."""
+        pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
+        self.gate.old.update(dict.fromkeys(keys, timedelta(days=days)))
 
     def client(self, service: str) -> Any:
         """A client that goes past the gate."""

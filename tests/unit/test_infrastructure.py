@@ -95,6 +95,12 @@ def test_nodes_write_their_runs_and_nothing_else() -> None:
         assert not any(action.startswith("s3:") for action, _, _ in of(name))
 
 
+def test_drivers_alone_may_remove_objects() -> None:
+    deleting = {grant.who for grant in GRANTS if "s3:DeleteObject" in grant.actions}
+    assert deleting == {"DriverRole", "FunctionRole"}
+    assert not any("s3:DeleteObjectVersion" in grant.actions for grant in GRANTS)
+
+
 @pytest.mark.parametrize("role", ["DriverRole", "FunctionRole"])
 def test_drivers_hand_on_four_roles(role: str) -> None:
     passed = [(resource, conditions) for action, resource, conditions in of(role)
@@ -169,6 +175,7 @@ def test_the_bucket_is_closed_versioned_encrypted_and_outlives_the_stack() -> No
     assert properties["BucketEncryption"]
     rules = properties["LifecycleConfiguration"]["Rules"]
     assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+    assert any(rule.get("ExpiredObjectDeleteMarker") for rule in rules)
     (deny,) = RESOURCES["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert (deny["Effect"], deny["Condition"]) == (
         "Deny", {"Bool": {"aws:SecureTransport": "false"}},
