@@ -206,6 +206,73 @@ def test_pinned_data_in_a_bucket_is_read_by_the_nodes_alone(
     assert reads == ["GET", "GET"], "a look before there are machines, then the node"
 
 
+RANKS = """\
+id: sums
+title: Sums over ranks
+engine: {name: ENGINE, ranks: 2}
+command: [python, main.py, "{outputs}"]
+environment: {lock: requirements.lock}
+seed: 7
+resources: {nodes: 2, cpus: 2, memory: 2 GiB}
+outputs: [metrics.json]
+verify: {total: {expect: 3}, hosts: {expect: 2}, draws: {expect: 2}}
+limits: {time: 5 min}
+"""
+RANKS_MAIN = """\
+import json, os, pathlib, socket, sys, zlib
+import torch
+
+mine = [0.0, torch.rand(1).item(), float(zlib.crc32(socket.gethostname().encode()) % 2**20)]
+if "HOROVOD_RANK" in os.environ:
+    import horovod.torch as hvd
+
+    hvd.init()
+    rank, size = hvd.rank(), hvd.size()
+    mine[0] = rank + 1.0
+    rows = hvd.allgather(torch.tensor([mine])).tolist()
+    hvd.shutdown()
+else:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    rank, size = dist.get_rank(), dist.get_world_size()
+    mine[0] = rank + 1.0
+    gathered = [torch.zeros(3) for _ in range(size)]
+    dist.all_gather(gathered, torch.tensor(mine))
+    rows = torch.stack(gathered).tolist()
+    dist.destroy_process_group()
+print(f"rank {rank} of {size} on {socket.gethostname()}", flush=True)
+if rank == 0:
+    totals, draws, hosts = zip(*rows)
+    metrics = {"total": sum(totals), "draws": len(set(draws)), "hosts": len(set(hosts))}
+    pathlib.Path(sys.argv[1], "metrics.json").write_text(json.dumps(metrics))
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("engine", ["torchrun", "horovod"])
+def test_ranks_on_two_nodes_on_aws_from_the_command_to_the_report(
+    rpac: Terminal, write_experiment: WriteExperiment, account: AwsStandin, docker: Engine,
+    engine: str,
+) -> None:  # fmt: skip
+    docker(engine)
+    lab(rpac, account)
+    lock = (ROOT / "images" / engine / "requirements.lock").read_text()
+    files = {"main.py": RANKS_MAIN, "requirements.lock": lock}
+    write_experiment("sums", RANKS.replace("ENGINE", engine), files)
+
+    done = rpac("reproduce", "sums", "cloud=aws")
+
+    assert done.code == 0, done.out + done.err
+    record = rpac.last()
+    around = record["circumstances"]
+    assert (around["cloud"], [node["index"] for node in around["nodes"]]) == ("aws", [0, 1])
+    assert (around["engine"]["ranks"], around["engine"]["ranks_per_node"]) == (2, 1)
+    assert around["engine"]["versions"]["torch"]
+    assert record["verdict"]["outcome"] == "reproduced: identical"
+    assert rpac("sweep").out.strip() == "nothing is left over"
+
+
 def told(record: dict[str, Any]) -> str:
     """Why a run ended as it did."""
     return str(record["outcome"].get("message") or record["outcome"])
