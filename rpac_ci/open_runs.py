@@ -4,20 +4,21 @@ Runs between their start and their commit: make one, go on with one, sweep what 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rpac_ci import __version__, clouds
 from rpac_ci.canonical import Json
-from rpac_ci.clouds.interface import Leftover
-from rpac_ci.driver import Leave, Notify, RunDriver
+from rpac_ci.clouds.interface import Cloud, Leftover
+from rpac_ci.driver import Leave, Notify, RunDriver, read_pipeline
 from rpac_ci.errors import CloudError, HistoryError, RpacError, RunNotFoundError, StorageError
 from rpac_ci.events import LEASE_S, EventLog, Kind, is_gone
 from rpac_ci.jobs import Keys, RunId, Waits, content_key
 from rpac_ci.planning import Plan
 from rpac_ci.run import Step, Wait, fold, new_run_id
 from rpac_ci.steps import archive_digest
-from rpac_ci.workspace import Workspace
+from rpac_ci.workspace import Place, Workspace
 
 if TYPE_CHECKING:
     from rpac_ci.conclude import Conclusion
@@ -36,9 +37,9 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """Something a run had left, and what was done about it."""
+    """Something a run had left or nobody uses any more, and what was done about it."""
 
-    run: str
+    run: str  # empty when it belongs to none
     what: str
     action: str
 
@@ -198,7 +199,7 @@ def _forget(workspace: Workspace, run: str) -> Advanced:
 
 
 def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
-    """Remove what runs left that are over; name those that are open."""
+    """Remove what runs left that are over, and what nobody uses; name those that are open."""
     swept = []
     for place in workspace.places:
         cloud = clouds.load(place.cloud, place)
@@ -221,11 +222,32 @@ def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
             else:
                 action = "removed"
             swept.append(Swept(run=left.run, what=f"{left.kind} {left.name}", action=action))
+        swept += _sweep_idle(cloud, place, dry_run=dry_run)
     for run in names(workspace):
         if not any(item.run == run for item in swept):
             action = f"rpac advance {run}"
             swept.append(Swept(run=run, what=f"open run, {_who(workspace, run)}", action=action))
     return swept
+
+
+def _sweep_idle(cloud: Cloud, place: Place, *, dry_run: bool) -> Iterator[Swept]:
+    """Remove what a cloud keeps for later runs and nobody has used for long."""
+    try:
+        needed = [read_pipeline(place, run).target for run in place.storage.names("open/")]
+        found = cloud.idle(needed)
+    except HistoryError:
+        return  # one is just being made, or a newer rpac's: what it needs is not known
+    except CloudError as exc:
+        yield Swept(run="", what="unused capacity", action=f"not looked for: {exc.message}")
+        return
+    for left in found:
+        action = "found" if dry_run else "removed"
+        if not dry_run:
+            try:
+                cloud.discard(left)
+            except CloudError as exc:  # the others can be
+                action = f"could not be removed: {exc.message}"
+        yield Swept(run=left.run, what=f"{left.kind} {left.name}", action=action)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

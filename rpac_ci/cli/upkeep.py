@@ -168,7 +168,11 @@ def _size(items: list[Garbage]) -> str:
 @click.option("--dry-run", is_flag=True, help="Only tell.")
 @JSON
 def sweep(dry_run: bool, as_json: bool) -> None:
-    """Find and remove what finished runs left behind; name the runs that are still open."""
+    """
+    Find and remove what finished runs left behind; name the runs that are still open.
+
+    On AWS also shapes (compute environments with their queues) that no run has used for a week.
+    """
     from rpac_ci import api
 
     swept = api.sweep(dry_run=dry_run)
@@ -176,6 +180,6 @@ def sweep(dry_run: bool, as_json: bool) -> None:
         print_json([{"run": s.run, "what": s.what, "action": s.action} for s in swept])
         return
     for item in swept:
-        click.echo(f"{item.run}: {item.what}: {item.action}")
+        click.echo(": ".join(filter(None, (item.run, item.what, item.action))))
     if not swept:
         click.echo("nothing is left over")

@@ -11,6 +11,7 @@ form, for the pipeline. A `Cloud` acts. Each of its operations
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -71,7 +72,7 @@ class Observation:
 class Leftover:
     """Something that a run left on the provider."""
 
-    run: str
+    run: str  # empty for what is kept for later runs
     kind: str
     name: str
 
@@ -148,6 +149,20 @@ class Cloud(Protocol):
         """What runs of this store have on the provider, whether they are over or not."""
         ...
 
+    def idle(self, needed: Iterable[Target]) -> list[Leftover]:
+        """
+        What is kept for later runs and was not used for long; it belongs to no run.
+
+        Args:
+            needed: targets of the open runs; what serves one of them is not idle.
+        """
+        ...
+
     def discard(self, leftover: Leftover) -> None:
-        """Remove one of the leftovers; silent when it is gone."""
+        """
+        Remove one of the leftovers or of what is idle; silent when it is gone.
+
+        Raises:
+            CloudError: it cannot be removed, or has come into use.
+        """
         ...

@@ -16,12 +16,14 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rpac_ci import catalog
 from rpac_ci.canonical import Json
+from rpac_ci.clouds.aws import shape_removal
 from rpac_ci.clouds.aws.batch_jobs import ENDED, OPEN, POLL_S, BatchJobs, is_waiting, state_of
 from rpac_ci.clouds.aws.board import JobBoard
 from rpac_ci.clouds.aws.clients import TRIES, Aws, clients
@@ -66,7 +68,7 @@ class AwsCloud:
         self._ids = shared.ids
         self._account = account
         self._storage = storage
-        self._shapes = Shapes(shared.aws.batch, account)
+        self._shapes = Shapes(shared.aws.batch, self._batch, account)
 
     @property
     def image_repository(self) -> str | None:
@@ -97,7 +99,7 @@ class AwsCloud:
         jobs = self._jobs(spec)
         if not jobs:
             self._register(job)
-            jobs = [self._submit(job, queue)]
+            jobs = [self._submit(job, _shape(spec))]
         self._ids[name] = jobs[0]
         for double in jobs[1:]:  # of a driver that did not see the first one's yet
             self._batch.terminate(double, "submitted twice")
@@ -189,9 +191,17 @@ class AwsCloud:
                 found.append(Leftover(run=run, kind="job definition", name=name))
         return found
 
+    def idle(self, needed: Iterable[Target]) -> list[Leftover]:
+        """Shapes that were not used for a week."""
+        shapes = {_shape(target).name(self._account) for target in needed}
+        names = shape_removal.idle(self._aws.batch, self._batch, self._account.name, shapes)
+        return [Leftover(run="", kind=shape_removal.SHAPE, name=name) for name in names]
+
     def discard(self, leftover: Leftover) -> None:
-        """Terminate a job, deregister a definition."""
-        if leftover.kind == "job":
+        """Terminate a job, deregister a definition, take a shape away."""
+        if leftover.kind == shape_removal.SHAPE:
+            shape_removal.take_away(self._aws.batch, self._batch, leftover.name)
+        elif leftover.kind == "job":
             self._batch.terminate(leftover.name, "swept by rpac")
             self._batch.until_ended([leftover.name])
         else:
@@ -242,13 +252,14 @@ class AwsCloud:
 
     # --- jobs -----------------------------------------------------------------------------------
 
-    def _submit(self, job: Job, queue: str) -> str:
+    def _submit(self, job: Job, shape: Shape) -> str:
         """
         Submit it once: the SDK's own tries would start it again when an answer was lost.
 
         What is not known to have been refused is for another try of the step, which looks first.
         """
-        body, tries, registered = job.submission(self._account, queue), 1, False
+        queue, name = shape.name(self._account), job.name(self._account)
+        body, tries, mended = job.submission(self._account, queue), 1, False
         while True:
             try:
                 with translated("submitting the job"):
@@ -259,13 +270,16 @@ class AwsCloud:
                 time.sleep(random.uniform(0.5, 1) * 2 ** (tries - 1))  # noqa: S311
                 tries += 1
             except CloudError as exc:
-                if registered or code_of(exc) != "ClientException":
+                if mended or code_of(exc) != "ClientException":
                     raise
-                if self._definitions(job.name(self._account)):
+                # somebody may have swept the definition or the shape away under us
+                if not self._definitions(name):
+                    self._register(job)
+                elif not self._shapes.is_there(shape):
+                    self._shapes.ensure(shape)
+                else:
                     raise
-                # somebody has swept the definition away under us
-                self._register(job)
-                registered = True
+                mended = True
 
     def _jobs(self, spec: JobSpec) -> list[str]:
         """
@@ -330,10 +344,10 @@ def _submitted(spec: JobSpec) -> str:
     return f"{Keys(spec.run).control}submitted/{spec.attempt}"
 
 
-def _shape(spec: JobSpec) -> Shape:
-    if not spec.machine or not spec.mode:
-        raise CloudError(f"the job of {spec.run} names no machine of AWS")
-    return Shape(machine=spec.machine, mode=Mode(spec.mode), spot=spec.spot)
+def _shape(where: JobSpec | Target) -> Shape:
+    if not where.machine or not where.mode:
+        raise CloudError("the job names no machine of AWS")
+    return Shape(machine=where.machine, mode=Mode(where.mode), spot=where.spot)
 
 
 def _target(spec: JobSpec) -> Target:

@@ -1,8 +1,8 @@
 """
 `rpac setup aws --delete`: everything of a site, in the order that AWS asks for.
 
-A queue is disabled, deleted and gone before its compute environment can be; and the roles, which
-are the stack's, go last: an environment without its role can never be deleted.
+Queues go before their compute environments; and the roles, which are the stack's, go last: an
+environment without its role can never be deleted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpac_ci.clouds.aws import stack as stacks
 from rpac_ci.clouds.aws.errors import code_of, translated
+from rpac_ci.clouds.aws.shape_removal import remove_environment, remove_queue
 from rpac_ci.errors import CloudError, PolicyError
 
 if TYPE_CHECKING:
@@ -138,10 +139,10 @@ def remove(aws: Aws, found: Belongings, *, results: bool, tell: Tell) -> None:
     """
     for queue in found.queues:
         tell(f"removing the job queue {queue}")
-        _remove_queue(aws, queue)
+        remove_queue(aws.batch, queue)
     for environment in found.environments:
         tell(f"removing the compute environment {environment}")
-        _remove_environment(aws, environment)
+        remove_environment(aws.batch, environment)
     for arn in found.definitions:
         with translated("deregistering a job definition"):
             aws.batch.deregister_job_definition(jobDefinition=arn)
@@ -198,43 +199,6 @@ def _open_runs(aws: Aws, bucket: str) -> list[str]:
             return []
         raise
     return [one["Key"].removeprefix("open/") for one in answer.get("Contents", [])]
-
-
-def _remove_queue(aws: Aws, queue: str) -> None:
-    def state() -> dict[str, Any] | None:
-        found = aws.batch.describe_job_queues(jobQueues=[queue])["jobQueues"]
-        return found[0] if found and found[0]["status"] != "DELETED" else None
-
-    with translated(f"removing the job queue {queue}"):
-        if (now := state()) is None:
-            return
-        if now.get("state") != "DISABLED" and now["status"] != "DELETING":
-            aws.batch.update_job_queue(jobQueue=queue, state="DISABLED")
-        stacks.wait(f"{queue} is disabled", lambda: _at_rest(state()))
-        if (now := state()) is not None and now["status"] != "DELETING":
-            aws.batch.delete_job_queue(jobQueue=queue)
-        stacks.wait(f"{queue} is gone", lambda: state() is None)
-
-
-def _remove_environment(aws: Aws, environment: str) -> None:
-    def state() -> dict[str, Any] | None:
-        found = aws.batch.describe_compute_environments(computeEnvironments=[environment])
-        one = found["computeEnvironments"]
-        return one[0] if one and one[0]["status"] != "DELETED" else None
-
-    with translated(f"removing the compute environment {environment}"):
-        if (now := state()) is None:
-            return
-        if now.get("state") != "DISABLED" and now["status"] != "DELETING":
-            aws.batch.update_compute_environment(computeEnvironment=environment, state="DISABLED")
-        stacks.wait(f"{environment} is disabled", lambda: _at_rest(state()))
-        if (now := state()) is not None and now["status"] != "DELETING":
-            aws.batch.delete_compute_environment(computeEnvironment=environment)
-        stacks.wait(f"{environment} is gone", lambda: state() is None)
-
-
-def _at_rest(now: dict[str, Any] | None) -> bool:
-    return now is None or now["status"] not in {"CREATING", "UPDATING"}
 
 
 def _empty(aws: Aws, bucket: str) -> None:

@@ -8,7 +8,7 @@ GPUs are those that `nvidia-smi` lists; each is promised to one run at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from rpac_ci.jobs import JobSpec
 
 if TYPE_CHECKING:
     from rpac_ci.experiment_model import Resources
+    from rpac_ci.pipeline import Target
     from rpac_ci.workspace import Place
 
 
@@ -105,6 +106,10 @@ class LocalCloud:
             for name in self._folders.names()
         )
         return found
+
+    def idle(self, needed: Iterable[Target]) -> list[Leftover]:
+        """Nothing is kept for later runs."""
+        return []
 
     def discard(self, leftover: Leftover) -> None:
         """Remove one of them."""
