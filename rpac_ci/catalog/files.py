@@ -35,7 +35,11 @@ def _iso(text: str) -> str:
     return text
 
 
-Date: TypeAlias = Annotated[str, AfterValidator(_iso)]
+Date: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_iso)
+]
+# said to readers of the JSON Schema alone: the model refuses other names by itself
+ONLY_NAMES = Field(json_schema_extra={"additionalProperties": False})
 
 
 class Gpus(Model):
@@ -66,7 +70,7 @@ class PriceTable(Model):
     spot: bool = False
     source: Text
     date: Date
-    usd_per_hour: dict[Name, Annotated[float, Field(gt=0, strict=False)]]
+    usd_per_hour: Annotated[dict[Name, Annotated[float, Field(gt=0, strict=False)]], ONLY_NAMES]
 
 
 class TrafficTable(Model):
@@ -82,7 +86,7 @@ class TrafficTable(Model):
 
 
 class CatalogFile(Model):
-    """A whole file."""
+    """The machines of a cloud and their prices, with sources and dates."""
 
     schema_: Annotated[Literal["rpac/catalog/1"], Field(alias="schema")]
     cloud: Name
@@ -91,7 +95,7 @@ class CatalogFile(Model):
     currency: Literal["USD"] = "USD"
     prices: list[PriceTable] = Field(default_factory=list)
     traffic: list[TrafficTable] = Field(default_factory=list)
-    machines: dict[Name, MachineEntry]
+    machines: Annotated[dict[Name, MachineEntry], ONLY_NAMES]
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 from rpac_ci import experiment_model, site_config
 from rpac_ci.canonical import Json, readable_json
+from rpac_ci.catalog.files import CatalogFile
 from rpac_ci.experiment_model import Model
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import RunRecord
@@ -21,6 +22,7 @@ FOLDER = Path(__file__).parent
 def generate() -> dict[str, Json]:
     """File name -> schema."""
     return {
+        "catalog.schema.json": _of("rpac/catalog/1", CatalogFile),
         "experiment.schema.json": experiment_model.json_schema(),
         "pipeline.schema.json": _of("rpac/pipeline/1", Pipeline),
         "record.schema.json": _of("rpac/record/1", RunRecord),

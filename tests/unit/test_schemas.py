@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from rpac_ci import experiment_model, experiments, schemas, yaml_io
 from rpac_ci.canonical import readable_json
+from rpac_ci.catalog import files
 from rpac_ci.errors import ExperimentError
 from rpac_ci.pipeline import compile_pipeline
 from rpac_ci.verdict import judge
@@ -17,7 +20,8 @@ from tests.conftest import ROOT, asset
 from tests.unit.builders import definition, finished, pipeline
 
 NAMES = [
-    "experiment.schema.json", "pipeline.schema.json", "record.schema.json", "site.schema.json",
+    "catalog.schema.json", "experiment.schema.json", "pipeline.schema.json", "record.schema.json",
+    "site.schema.json",
 ]  # fmt: skip
 
 
@@ -40,7 +44,7 @@ def test_the_committed_schemas_are_up_to_date() -> None:
     assert committed == generated
 
 
-@pytest.mark.parametrize("name", ["experiment", "pipeline", "record", "site"])
+@pytest.mark.parametrize("name", ["catalog", "experiment", "pipeline", "record", "site"])
 def test_they_are_schemas_and_name_the_version_of_their_documents(name: str) -> None:
     schema = validator(name).schema
     Draft202012Validator.check_schema(schema)
@@ -145,3 +149,49 @@ def test_a_record_without_its_identity_is_refused(missing: str) -> None:
 def test_a_pipeline_with_something_added_is_refused() -> None:
     document = {**pipeline().to_json(), "shell": "rm -rf"}
     assert wrong("pipeline", document) == [""]
+
+
+@pytest.mark.parametrize("cloud", files.CLOUDS)
+def test_the_shipped_catalogs_fit(cloud: str) -> None:
+    assert wrong("catalog", yaml_io.load(files.path(cloud)).value) == []
+
+
+CATALOG: dict[str, Any] = {
+    "schema": "rpac/catalog/1", "cloud": "lab", "source": "the makers' leaflets",
+    "date": "2026-11-28", "machines": {"small": {"cpus": 2, "memory_mib": 4096, "arch": "x86_64"}},
+}  # fmt: skip
+PRICES: dict[str, Any] = {
+    "region": "lab-1", "source": "the makers", "date": "2026-11-28", "usd_per_hour": {"small": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ({}, None),
+        ({"prices": [PRICES], "currency": "USD"}, None),
+        ({"schema": "rpac/catalog/2"}, "schema"),
+        ({"cloud": "a b"}, "cloud"),
+        ({"date": "28.11.2026"}, "date"),
+        ({"date": 20261128}, "date"),
+        ({"currency": "EUR"}, "currency"),
+        ({"machines": {"a b": CATALOG["machines"]["small"]}}, "machines"),
+        ({"machines": {"small": {"cpus": 2, "memory_mib": 4096}}}, "machines/small"),
+        ({"machines": {"small": {**CATALOG["machines"]["small"], "cpus": 0}}},
+         "machines/small/cpus"),
+        ({"machines": {"small": {**CATALOG["machines"]["small"], "arch": "riscv"}}},
+         "machines/small/arch"),
+        ({"prices": [{**PRICES, "usd_per_hour": {"small": 0}}]}, "prices/0/usd_per_hour/small"),
+        ({"prices": [{**PRICES, "usd_per_hour": {"a b": 1}}]}, "prices/0/usd_per_hour"),
+        ({"owner": "me"}, ""),
+    ],
+)  # fmt: skip
+def test_the_schema_of_catalogs_refuses_what_their_model_refuses(
+    keys: dict[str, Any], where: str | None, tmp_path: Path
+) -> None:
+    document = {**CATALOG, **keys}
+    assert wrong("catalog", document) == ([] if where is None else [where])
+    file = tmp_path / "lab.yaml"
+    file.write_text(json.dumps(document))
+    with nullcontext() if where is None else pytest.raises(ExperimentError):
+        files.read(file)
