@@ -56,7 +56,9 @@ def setup() -> None:
     metavar="USD",
     help="Mail when the account's month costs 80 % of it.",
 )
-@click.option("--email", metavar="MAIL", help="Who gets that mail.")
+@click.option(
+    "--email", metavar="MAIL", help="Who gets that mail, and those of the function's alarms."
+)
 @click.option(
     "--function",
     metavar="S3-URL",

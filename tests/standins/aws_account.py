@@ -4,8 +4,9 @@ An account of AWS on a real socket: a moto server; how it differs is put right o
 What moto 5 does not do, and what the tests do about it:
 
 - its CloudFormation has no IAM::OIDCProvider, S3::BucketPolicy, Scheduler::Schedule,
-  Budgets::Budget and SQS::QueuePolicy: exactly these are left out of the template (`supported`),
-  and unit tests look at them there; the account has GitHub's identity provider from the start;
+  Budgets::Budget, SQS::QueuePolicy, SNS::TopicPolicy and CloudWatch::Alarm: exactly these are left
+  out of the template (`supported`), and unit tests look at them there; the account has GitHub's
+  identity provider from the start;
 - a stack made or changed by a change set has no outputs and old parameters: put right here;
 - of a bucket it makes no versions, no block of the public and no lifecycle, of a subnet no public
   addresses, and route tables have no subnets: `finish` sets them by the API, as the template says;
@@ -36,8 +37,10 @@ from rpac_ci.site_clouds import AwsSite
 
 UNSUPPORTED = {
     "AWS::Budgets::Budget",
+    "AWS::CloudWatch::Alarm",
     "AWS::IAM::OIDCProvider",
     "AWS::S3::BucketPolicy",
+    "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",
 }

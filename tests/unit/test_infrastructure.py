@@ -17,6 +17,7 @@ from rpac_ci.clouds.aws import setup as setups
 from rpac_ci.clouds.aws import template
 from rpac_ci.clouds.aws.doctor import MNP_ENDPOINTS, VCPU_QUOTAS, _principal
 from rpac_ci.clouds.aws.stack import Stack
+from rpac_ci.clouds.aws.template import shown
 from rpac_ci.errors import CommandError, ExperimentError
 from rpac_ci.site_clouds import AwsSite
 from tests.standins.aws_account import UNSUPPORTED, supported
@@ -209,6 +210,38 @@ def test_events_are_those_of_the_sites_queues() -> None:
     assert second["detail-type"] == ["Batch Job Queue Blocked"]
 
 
+def test_alarms_are_of_the_function_and_of_its_dead_letters_and_tell_somebody() -> None:
+    alarms = {
+        (one["Properties"]["Namespace"], one["Properties"]["MetricName"]): one
+        for one in RESOURCES.values()
+        if one["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    assert set(alarms) == {
+        ("AWS/Lambda", "Errors"), ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+    }  # fmt: skip
+    for alarm in alarms.values():
+        properties = alarm["Properties"]
+        assert properties["AlarmActions"] == [{"Ref": "Alarms"}]
+        assert properties["AlarmName"]["Fn::Sub"].startswith("${Name}-")
+        assert properties["TreatMissingData"] == "notBreaching", "silence is no fault"
+        [dimension] = properties["Dimensions"]
+        assert dimension["Value"] in ({"Ref": "Function"},
+                                      {"Fn::GetAtt": ["DeadLetters", "QueueName"]})  # fmt: skip
+    topic = RESOURCES["Alarms"]["Properties"]
+    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": {"Ref": "BudgetEmail"}}]
+    (publish,) = RESOURCES["AlarmsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert publish["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert publish["Action"] == "sns:Publish"
+    assert shown(publish["Condition"]["ArnLike"]["aws:SourceArn"]).endswith(":alarm:${Name}-*")
+    assert shown(publish["Condition"]["StringEquals"]["aws:SourceAccount"]) == "${AWS::AccountId}"
+    # what tells nobody would only cost
+    named = ("Alarms", "AlarmsPolicy", "FunctionAlarm", "DeadLetterAlarm")
+    assert {RESOURCES[name]["Condition"] for name in named} == {"WithAlarms"}
+    function, told = TEMPLATE["Conditions"]["WithAlarms"]["Fn::And"]
+    assert function == {"Condition": "WithFunction"}
+    assert told == {"Fn::Not": [{"Fn::Equals": [{"Ref": "BudgetEmail"}, ""]}]}
+
+
 def test_everything_that_can_be_is_tagged() -> None:
     tagged = {"Key": "rpac:name", "Value": {"Ref": "Name"}}
     kinds = {
@@ -248,6 +281,10 @@ def test_parameters_keep_what_nobody_asks_to_change() -> None:
         "yes", "arn:provider", "42",
     )  # fmt: skip
     assert later["BudgetUsd"] == "20"
+    alarms = setups.parameters(
+        setups.Wishes(name="lab", repository="lab/exp", email="a@b.example"), TEMPLATE, None, ""
+    )
+    assert (alarms["BudgetUsd"], alarms["BudgetEmail"]) == ("0", "a@b.example")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +292,7 @@ def test_parameters_keep_what_nobody_asks_to_change() -> None:
     [
         {"environment": "a:b"}, {"name": "lab-2"}, {"name": "Lab"}, {"name": "2lab"}, {"name": "l"},
         {"repository": "lab"}, {"repository": "lab/a:b"}, {"repository": "lab/*"},
-        {"budget": 5.0}, {"email": "a@b.example"}, {"function": "https://b/k"},
+        {"budget": 5.0}, {"function": "https://b/k"},
     ],
 )  # fmt: skip
 def test_wishes_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ class Wishes:
             )
         if self.environment is not None:
             check_environment(self.environment)
-        if (self.budget is None) != (self.email is None):
+        if self.budget is not None and self.email is None:
             raise CommandError("a budget needs somebody to tell", hint="--budget USD --email MAIL")
         if self.function is not None and not _FUNCTION.fullmatch(self.function):
             raise CommandError(
