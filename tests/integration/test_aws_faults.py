@@ -30,6 +30,7 @@ from rpac_ci.canonical import canonical_json
 from rpac_ci.clouds.aws import batch_jobs, driver
 from rpac_ci.clouds.aws.board import JobBoard
 from rpac_ci.clouds.aws.plan import AwsPlanner
+from rpac_ci.clouds.aws.requests import NAME, RUN
 from rpac_ci.driver import RunDriver
 from rpac_ci.jobs import Keys
 from rpac_ci.node import facts
@@ -60,6 +61,25 @@ CHANGING = (
 )  # fmt: skip
 
 
+def tagged(account: AwsStandin, name: str | None = None) -> set[str]:
+    """What AWS has of runs by its tags, and asked past rpac: active definitions and open jobs."""
+    batch = account.client("batch")
+    queues = [one["jobQueueName"] for one in batch.describe_job_queues()["jobQueues"]]
+    jobs = [
+        job["jobId"]
+        for queue in queues
+        for status in batch_jobs.OPEN
+        for job in batch.list_jobs(jobQueue=queue, jobStatus=status)["jobSummaryList"]
+    ]
+    described = batch.describe_jobs(jobs=jobs)["jobs"] if jobs else []
+    definitions = batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"]
+    found = [
+        *((f"job {job['jobId']}", job["tags"]) for job in described),
+        *((f"job definition {one['jobDefinitionArn']}", one["tags"]) for one in definitions),
+    ]
+    return {what for what, tags in found if RUN in tags and name in (None, tags[NAME])}
+
+
 def nightly(*values: Any) -> Any:
     """A row of a table whose neighbours say nearly the same."""
     return pytest.param(*values, marks=pytest.mark.nightly)
@@ -73,6 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsStandin]:
     """One server for all tests; each has a name and a store of its own."""
     with aws.serve(tmp_path_factory.mktemp("aws"), docker=False) as standin:
         yield standin
+        assert tagged(standin) == set(), "of any run of all these tests"
 
 
 @pytest.fixture
@@ -200,14 +221,20 @@ class Lab:
 
     def account_is_empty(self) -> None:
         """AWS itself, asked past rpac."""
-        batch, name = self.account.client("batch"), self.account.site["name"]
-        active = batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"]
-        assert [d for d in active if d["jobDefinitionName"].startswith(name)] == []
-        for queue in batch.describe_job_queues()["jobQueues"]:
-            if queue["jobQueueName"].startswith(name):
-                for status in batch_jobs.OPEN:
-                    jobs = batch.list_jobs(jobQueue=queue["jobQueueName"], jobStatus=status)
-                    assert jobs["jobSummaryList"] == []
+        assert tagged(self.account, self.account.site["name"]) == set()
+
+    def all_is_listed(self) -> None:
+        """Whatever the story was: sweep finds nothing, or exactly what is left."""
+        self.mend()
+        gate = self.account.gate
+        gate.before, gate.after = (lambda _: None), self.nodes.hear
+        swept = self.rpac("sweep", "--dry-run", "--json")
+        assert swept.code == 0, swept.err
+        listed = {item["what"] for item in swept.json}
+        left = {what for what in listed if what.startswith("job")}
+        assert left == tagged(self.account, self.account.site["name"])
+        runs = {item["run"] for item in swept.json if item["run"]}
+        assert set(open_runs.names(Workspace.open(self.rpac.root))) <= runs
 
     def stays_open(self, answer: Answer) -> str:
         """The command says that the run goes on later; returns the run."""
@@ -221,12 +248,14 @@ class Lab:
 @pytest.fixture
 def lab(
     rpac: Terminal, account: AwsStandin, nodes: Nodes, write_experiment: WriteExperiment
-) -> Lab:
+) -> Iterator[Lab]:
     (rpac.root / "rpac.yaml").write_text(account.settings())
     git(rpac.root, "add", "rpac.yaml")
     write_experiment(yaml=QUICK.format(name="quick") + f"environment: {{image: '{IMAGE}'}}\n")
     git(rpac.root, "commit", "--quiet", "--allow-empty", "--message", "settings")
-    return Lab(rpac, account, nodes, git(rpac.root, "rev-parse", "HEAD"))
+    made = Lab(rpac, account, nodes, git(rpac.root, "rev-parse", "HEAD"))
+    yield made
+    made.all_is_listed()
 
 
 def test_without_a_fault(lab: Lab) -> None:
@@ -654,6 +683,28 @@ def test_a_list_that_comes_behind_makes_a_second_job_that_is_ended(lab: Lab) -> 
     assert lab.advance().code == 0
     lab.is_over(REPRODUCED)
     assert len(lab.nodes.jobs) == 2, "but one node got to do something"
+
+
+# --- what is left --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_driver_that_never_comes_back_leaves_what_is_listed_and_then_swept(lab: Lab) -> None:
+    """Killed behind its submit, its definition there and its job waiting; then its run is lost."""
+    waiting = Waiting(lab)
+    killed(lab, "after", "SubmitJob")
+    [run] = open_runs.names(Workspace.open(lab.rpac.root))
+    [definition] = tagged(lab.account, lab.account.site["name"])
+    assert lab.sweep().splitlines() == [
+        f"{run}: job {job}: kept: the run is open, rpac advance {run} ends it"
+        for job in waiting.jobs
+    ] + [f"{run}: {definition}: kept: the run is open, rpac advance {run} ends it"]
+    lab.nodes.storage.delete(Keys(run).open)  # somebody has emptied the bucket
+    swept = lab.rpac("sweep")
+    assert swept.code == 0, swept.err
+    assert [line.rpartition(": ")[2] for line in swept.out.splitlines()] == ["removed", "removed"]
+    assert lab.sweep() == "nothing is left over"
+    lab.account_is_empty()
 
 
 # --- requests -------------------------------------------------------------------------------------

@@ -50,8 +50,10 @@ def lab(
         f"data: {{levels: {{uri: 'file:levels.csv', sha256: {pinned}}}}}\n"
     )
     write_experiment("quick", yaml, {"main.py": QUICK_MAIN, "levels.csv": DATA.decode()})
-    yield Lab(rpac, account, nodes, git(rpac.root, "rev-parse", "HEAD"))
+    made = Lab(rpac, account, nodes, git(rpac.root, "rev-parse", "HEAD"))
+    yield made
     account.gate.old.clear()
+    made.all_is_listed()
 
 
 def gc(lab: Lab, *words: str) -> Answer:
