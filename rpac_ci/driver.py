@@ -17,7 +17,19 @@ from rpac_ci.events import LEASE_S, Driver, EventLog, Kind
 from rpac_ci.jobs import Keys, Reason, longest_s
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import format_duration
-from rpac_ci.run import MAX_TRIES, Conclude, Next, Over, RunState, Step, Take, Wait, fold, next_step
+from rpac_ci.run import (
+    MAX_TRIES,
+    UNCOLLECTED,
+    Conclude,
+    Next,
+    Over,
+    RunState,
+    Step,
+    Take,
+    Wait,
+    fold,
+    next_step,
+)
 from rpac_ci.steps import Steps
 from rpac_ci.workspace import Place
 
@@ -127,7 +139,7 @@ class RunDriver:
 
         Returns:
             What was decided; `Take(WATCH)` without an effect while the job goes on, `Leave` for
-            what this driver leaves to others.
+            what this driver leaves to others, everything released where that is the collecting.
         """
         state = self.state()
         if not state.created:
@@ -139,6 +151,9 @@ class RunDriver:
         decision = next_step(state, driver=self._me.nonce, claim_is_free=free)
         match decision:
             case Take(step) if self._leaves and self._leaves(step, self._steps(state, step)):
+                if step is Step.COLLECT and not state.uncollected:
+                    # what collecting needs is in the store and in logs: no machine waits for it
+                    self._take(Step.RELEASE, state, uncollected=True)
                 return Leave(step)
             case Take(Step.WATCH):
                 self._watch(state)
@@ -208,7 +223,7 @@ class RunDriver:
         self._poll_s = steps.capabilities.poll_s
         return steps
 
-    def _take(self, step: Step, state: RunState) -> None:
+    def _take(self, step: Step, state: RunState, *, uncollected: bool = False) -> None:
         claim = {"step": step.value, "driver": self._me.to_json(), "lease_s": LEASE_S}
         if not self._log.append(Kind.CLAIM, claim, after=state.number):
             return
@@ -217,6 +232,8 @@ class RunDriver:
         try:
             with self._log.lease(self._me, LEASE_S):
                 result = self._steps(state, step).take(step)
+            if uncollected:
+                result = {**result, UNCOLLECTED: True}
             self._write(Kind.DONE, {"step": step.value, "result": result})
         except Exception as exc:  # noqa: BLE001 - a run must be able to end, whatever happens
             self._fail(step, exc)

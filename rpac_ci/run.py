@@ -16,6 +16,7 @@ from rpac_ci.events import Event, Kind
 from rpac_ci.jobs import RunId
 
 MAX_TRIES = 3
+UNCOLLECTED = "uncollected"  # in the result of a release that came before the collecting
 
 
 class Step(StrEnum):
@@ -52,6 +53,19 @@ class RunState:
     cancelled: dict[str, Any] | None = None
     submitting: bool = False  # a submit was claimed, so nodes may exist
     committed: dict[str, Any] | None = None
+
+    @property
+    def uncollected(self) -> bool:
+        """Whether who released it could not collect, so that another driver is to do that."""
+        early = self.results.get(Step.RELEASE, {}).get(UNCOLLECTED, False)
+        return bool(early) and not self.lost and Step.COLLECT not in self.results
+
+    @property
+    def lost(self) -> bool:
+        """Whether a step has failed without which there is nothing more to do but the release."""
+        # a release may be tried before the collecting, and its failure says nothing of that
+        released = self.failure and self.failure.step is Step.RELEASE
+        return self.failure is not None and not (released and Step.WATCH in self.results)
 
 
 def new_run_id(moment: datetime | None = None) -> RunId:
@@ -143,7 +157,7 @@ def next_step(state: RunState, *, driver: str, claim_is_free: bool) -> Next:
     """
     if state.committed is not None:
         return Over()
-    if Step.RELEASE in state.results:
+    if Step.RELEASE in state.results and not state.uncollected:
         return Conclude()
     step = _due(state)
     claim = state.claim
@@ -153,6 +167,6 @@ def next_step(state: RunState, *, driver: str, claim_is_free: bool) -> Next:
 
 
 def _due(state: RunState) -> Step:
-    if state.failure or (state.cancelled and not state.submitting):
+    if state.lost or (state.cancelled and not state.submitting):
         return Step.RELEASE
     return next(step for step in Step if step not in state.results)

@@ -416,12 +416,25 @@ def test_what_a_function_cannot_compare_is_left_to_a_checkout(
     done = lab("reproduce", f"quick@{first}", "--detach", "--json")
     second = str(done.json["run"])
     act_as_nodes(account, second, tmp_path / "second")
-    assert wake() == {second: "collect is left to a driver with a checkout"}
-    assert wake() == {second: "collect is left to a driver with a checkout"}
+    waiting = {second: "collect is left to a driver with a checkout"}
+    account.gate.faults.append(Fault("deregisterjobdefinition", 403, "AccessDeniedException"))
+    with pytest.raises(CloudError, match="could not go on"):
+        wake()
+    assert wake() == waiting
+    # the verdict waits, and nothing else: machines and secrets are given back
+    assert steps(account, second) == ONCE - Counter(["collect"])
+    assert clouds.load("aws", Workspace.open(lab.root).on("aws")).leftovers() == []
+    assert store(account).get(Keys(second).secret) is None
+    before = account.gate.count()
+    assert wake() == waiting
+    assert account.gate.count() == before, "AWS Batch is not asked again"
+    assert "collect" in lab("status", second).out
     assert dispatched(github)[1:] == [
         ("rpac-run-released", {"run": second, "cloud": "aws", "status": "to be collected"})
     ]
     concluded(lab, second)
+    assert steps(account, second) == ONCE
+    assert lab.last()["outcome"]["cost_usd"] is not None
     nothing_left(lab)
 
 

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from rpac_ci.events import Event, Kind
 from rpac_ci.run import (
     MAX_TRIES,
+    UNCOLLECTED,
     Conclude,
     Failure,
     Next,
@@ -169,6 +170,29 @@ def test_failures_and_cancellation(facts: list[Fact | list[Fact]], then: Next) -
 )
 def test_claims(facts: list[Fact], free: bool, then: Next) -> None:
     assert decide(*facts, free=free) == then
+
+
+EARLY = (Kind.DONE, {"step": "release", "result": {"left": {}, UNCOLLECTED: True}})
+WATCHED = [created(), *done(*ORDER[:4])]
+
+
+@pytest.mark.parametrize(
+    ("facts", "then"),
+    [
+        ([EARLY], Take(Step.COLLECT)),
+        ([EARLY, claimed("collect", "other")], Wait(Step.COLLECT)),
+        ([EARLY, failed("collect", transient=True)], Take(Step.COLLECT)),
+        ([EARLY, failed("collect")], Conclude()),
+        ([EARLY, *done("collect")], Conclude()),
+        ([EARLY, cancelled()], Take(Step.COLLECT)),
+        ([failed("release", transient=True)] * MAX_TRIES, Take(Step.COLLECT)),
+        ([*[failed("release", transient=True)] * MAX_TRIES, EARLY], Take(Step.COLLECT)),
+        ([*[failed("release", transient=True)] * MAX_TRIES, *done("collect")], Take(Step.RELEASE)),
+        ([*done("release")], Conclude()),  # as a lost runner's
+    ],
+)
+def test_what_was_released_early_is_collected_by_another(facts: list[Fact], then: Next) -> None:
+    assert decide(WATCHED, facts) == then
 
 
 def test_two_drivers_take_turns() -> None:
