@@ -61,6 +61,11 @@ class RunState:
         return bool(early) and not self.lost and Step.COLLECT not in self.results
 
     @property
+    def ended(self) -> bool:
+        """Whether everything is released and collected: only the verdict is missing."""
+        return Step.RELEASE in self.results and not self.uncollected
+
+    @property
     def lost(self) -> bool:
         """Whether a step has failed without which there is nothing more to do but the release."""
         # a release may be tried before the collecting, and its failure says nothing of that
@@ -157,7 +162,7 @@ def next_step(state: RunState, *, driver: str, claim_is_free: bool) -> Next:
     """
     if state.committed is not None:
         return Over()
-    if Step.RELEASE in state.results and not state.uncollected:
+    if state.ended:
         return Conclude()
     step = _due(state)
     claim = state.claim

@@ -113,6 +113,7 @@ class _Collected(Model):
 class _Released(Model):
     left: dict[Name, int]
     cost_usd: Annotated[float, Field(ge=0)] | None = None
+    uncollected: bool = False
 
 
 _RESULTS: Mapping[Step, type[Model]] = {
@@ -207,7 +208,7 @@ def export(
     storage, keys = workspace.storage, Keys(run)
     events = [e for e in EventLog(storage, run).read()[1:] if e.kind is not Kind.COMMITTED]
     _document(folder, run, events, now=now, problem=problem)
-    if Step.RELEASE not in fold(events).results:
+    if not fold(events).ended:
         return
     for entry in storage.list(keys.outputs):
         # of runs elsewhere, the bucket keeps what git does not take

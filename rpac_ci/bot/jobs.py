@@ -230,7 +230,7 @@ def _judge(
         until = now if elsewhere else min(now, due + timedelta(hours=24))
         told = handover.read(results, order.run, order.pipeline, since=dispatched, until=until)
         events = [first, *told.events]
-        if elsewhere and Step.RELEASE not in fold(events).results:
+        if elsewhere and not fold(events).ended:
             return Going(phase=told.now or "under way", problem=_trouble(events) or told.problem)
         return _made(order, events, results)
     except handover.HandoverError as exc:

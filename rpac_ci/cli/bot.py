@@ -215,8 +215,7 @@ def _said(looked: Sequence[Looked]) -> None:
     from rpac_ci.github.actions import neutral_log
 
     for one in looked:
-        said = f"{one.run}: {one.status}" + (f": {one.problem}" if one.problem else "")
-        click.echo(neutral_log(said))
+        click.echo(neutral_log(": ".join(filter(None, (one.run, one.status, one.problem)))))
     if not looked:
         click.echo("no runs are under way, and nothing is left over")
 

@@ -57,7 +57,7 @@ class Desk:
         staging = Staging(
             self.workspace, pipeline, created(pipeline, folder="."),
             lambda kind, text: self.notes.append(text) if kind == "note" else None,
-            images="ghcr.io/lab/rpac" if elsewhere else None,
+            clock="control/run/clock", images="ghcr.io/lab/rpac" if elsewhere else None,
         )  # fmt: skip
         staged = (
             staging.all() if elsewhere else {"data": {"scene": staging._fetch("scene", _NEVER)}}
