@@ -17,12 +17,13 @@ from rpac_ci.events import Event, EventLog, Kind
 from rpac_ci.formats.markdown import TIMELINE, report
 from rpac_ci.formats.timeline import timeline
 from rpac_ci.formats.training import CURVES, training_curves
+from rpac_ci.git_writing import GitWriter
 from rpac_ci.jobs import Keys, content_key
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count
 from rpac_ci.recording import build
 from rpac_ci.records import OutputFile, RunRecord, Verdict
-from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
+from rpac_ci.reproduction_log import Entry, run_folder
 from rpac_ci.run import fold
 from rpac_ci.verdict import judge
 from rpac_ci.workspace import LOCAL, Place, Workspace
@@ -45,9 +46,14 @@ class Conclusion:
     remark: str = ""  # why the branch was left alone
 
 
-def conclude(workspace: Workspace, run: str) -> Conclusion:
+def conclude(workspace: Workspace, run: str, *, writer: GitWriter | None = None) -> Conclusion:
     """
     Judge a run that is released, and add it to the log and the current branch.
+
+    Args:
+        workspace: whose store holds the run.
+        run: its id.
+        writer: of those that several runs share.
 
     Raises:
         HistoryError: git does not take it; the run stays open, and `rpac advance` tries again.
@@ -66,15 +72,12 @@ def conclude(workspace: Workspace, run: str) -> Conclusion:
         source=_source(workspace, pipeline, state.created["source_archive"]),
     )
     assert record.verdict is not None
-    history = ReproductionLog(workspace.git)
-    log_commit = history.add(entry)
-    branch_commit, remark = None, "left alone as asked"
-    if state.created.get("commit", True):
-        branch_commit, remark = history.publish(entry)
-    close(workspace, run, log_commit, branch_commit)
+    writer = writer or GitWriter(workspace.git)
+    written = writer.write(entry, publish=state.created.get("commit", True))
+    close(workspace, run, written.log_commit, written.branch_commit)
     return Conclusion(
         run=run, record=record, verdict=record.verdict, folder=entry.folder,
-        log_commit=log_commit, branch_commit=branch_commit, remark=remark,
+        log_commit=written.log_commit, branch_commit=written.branch_commit, remark=written.remark,
     )  # fmt: skip
 
 

@@ -43,17 +43,17 @@ def remove(path: str) -> bytes:
     return b"D " + _quoted(path) + b"\n"
 
 
-def advance(run: Runs, ref: str, commit: NewCommit) -> str:
+def advance(run: Runs, ref: str, commits: Sequence[NewCommit]) -> list[str]:
     """
-    Add one commit to a ref.
+    Add commits to a ref, each on top of the one before.
 
     Returns:
-        Its object id.
+        Their object ids.
 
     Raises:
-        GitError: the ref does not point to the commit's parent any more, or git refuses.
+        GitError: the ref does not point to the first one's parent any more, or git refuses.
     """
-    return _import(run, _commit(ref, 1, commit, commit.parent) + b"get-mark :1\n").strip()
+    return _import(run, _chained(ref, commits) + _questions(len(commits))).split()
 
 
 def chain(run: Runs, commits: Sequence[NewCommit]) -> list[str]:
@@ -63,11 +63,7 @@ def chain(run: Runs, commits: Sequence[NewCommit]) -> list[str]:
     Returns:
         Their object ids. Git keeps what no ref holds for two weeks.
     """
-    stream = []
-    for mark, commit in enumerate(commits, 1):
-        parent = commit.parent if mark == 1 else f":{mark - 1}"
-        stream.append(_commit(_NO_REF, mark, commit, parent))
-    return _import(run, _unborn(stream, len(commits))).split()
+    return _import(run, _unborn(_chained(_NO_REF, commits), len(commits))).split()
 
 
 def orphans(run: Runs, commits: Sequence[NewCommit]) -> list[str]:
@@ -75,13 +71,23 @@ def orphans(run: Runs, commits: Sequence[NewCommit]) -> list[str]:
     stream = []
     for mark, commit in enumerate(commits, 1):
         stream += [_reset(), _commit(_NO_REF, mark, commit, None)]
-    return _import(run, _unborn(stream, len(commits))).split()
+    return _import(run, _unborn(b"".join(stream), len(commits))).split()
 
 
-def _unborn(stream: Sequence[bytes], count: int) -> bytes:
+def _chained(ref: str, commits: Sequence[NewCommit]) -> bytes:
+    return b"".join(
+        _commit(ref, mark, commit, commit.parent if mark == 1 else f":{mark - 1}")
+        for mark, commit in enumerate(commits, 1)
+    )
+
+
+def _unborn(stream: bytes, count: int) -> bytes:
     """The stream, the ids of its commits asked for, and no ref left to write."""
-    questions = b"".join(b"get-mark :%d\n" % mark for mark in range(1, count + 1))
-    return b"".join(stream) + questions + _reset()
+    return stream + _questions(count) + _reset()
+
+
+def _questions(count: int) -> bytes:
+    return b"".join(b"get-mark :%d\n" % mark for mark in range(1, count + 1))
 
 
 def _reset() -> bytes:

@@ -14,14 +14,14 @@ import json
 import os
 import posixpath
 import re
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from rpac_ci.current_branch import CurrentBranch
 from rpac_ci.errors import CommandError, HistoryError, RunNotFoundError
 from rpac_ci.fast_import import NewCommit, advance, put
 from rpac_ci.git import Git, GitError
@@ -33,9 +33,6 @@ _EXPERIMENT = re.compile(r"[a-z0-9-]+")
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _RUN = re.compile(r"[0-9A-Za-z-]+")
 _ACCEPTED = re.compile(r"([0-9A-Za-z-]+)\.json")
-_TRIES = 40
-_PATIENCE_S = 2.0
-_BUSY = "another git command is under way"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -328,30 +325,47 @@ class ReproductionLog:
         Raises:
             HistoryError: other bytes stand there under the same name, or git refuses.
         """
+        return self.add_all([entry])[0]
+
+    def add_all(self, entries: Sequence[Entry]) -> list[str]:
+        """`add` several, each in a commit of its own; all of them, or none when one is refused."""
         with RefWriter(self._git) as writer:
-            commit = self._add(writer, entry)
+            commits = self._add(writer, entries)
         # as git does it after a commit: packs what has piled up, if there is much of it
         self._git.maybe("gc", "--auto", "--quiet")
-        return commit
+        return commits
 
-    def _add(self, writer: RefWriter, entry: Entry) -> str:
+    def _add(self, writer: RefWriter, entries: Sequence[Entry]) -> list[str]:
         while True:
             tip = self._git.resolve(LOG_REF) or self._remote_tip()
-            there = self._names(tip, entry.folder) if tip else set()
-            if tip:
-                self._check_same(tip, entry, there)
-                if _documents(entry) <= there:
-                    return tip
+            there = self._names(tip, [entry.folder for entry in entries]) if tip else {}
+            left = []
+            for entry in entries:
+                names = there.get(entry.folder, set())
+                if tip:
+                    self._check_same(tip, entry, names)
+                if not _documents(entry) <= names:
+                    left.append((entry, names))
+            made: dict[str, str] = {}
             try:
-                return advance(writer.run, LOG_REF, self._commit_of(entry, tip, there))
+                if left:
+                    new = [self._commit_of(entry, tip, names) for entry, names in left]
+                    ids = advance(writer.run, LOG_REF, new)
+                    made = {entry.folder: oid for (entry, _), oid in zip(left, ids, strict=True)}
             except GitError as exc:
                 if "'refs/heads/rpac' exists" in exc.err:
                     exc.hint = "the log needs that name: git branch -m rpac <another name>"
                 writer.after(exc)  # another writer was first: look again
+            else:
+                return [made.get(entry.folder) or tip or "" for entry in entries]
 
-    def _names(self, tip: str, folder: str) -> set[str]:
-        """Paths below a folder of the log."""
-        return {file.path.removeprefix(f"{folder}/") for file in self._git.ls_tree(tip, folder)}
+    def _names(self, tip: str, folders: Sequence[str]) -> dict[str, set[str]]:
+        """Paths below each of some folders of the log."""
+        found: dict[str, set[str]] = {}
+        for file in self._git.ls_tree(tip, *folders):
+            for folder in map(str, PurePosixPath(file.path).parents):
+                found.setdefault(folder, set()).add(file.path.removeprefix(f"{folder}/"))
+        return found
 
     def _remote_tip(self) -> str | None:
         """Where a first local log starts, so that it continues the shared one."""
@@ -395,98 +409,11 @@ class ReproductionLog:
         """
         Commit the entry's files, without `source/`, to the current branch.
 
-        Only these paths change in index and working tree; whatever else is staged or edited stays
-        as it is.
-
         Returns:
             The commit and "", or None and the reason why the branch was left alone.
         """
-        branch = self._git.maybe("symbolic-ref", "--quiet", "HEAD")
-        paths = [f"{entry.folder}/{name}" for name in sorted(entry.files)]
-        if branch == LOG_REF:  # it has the code too
-            paths += [f"{entry.folder}/source/{name}" for name in sorted(entry.source)]
-        patience = time.monotonic() + _PATIENCE_S  # with another rpac that has the index just now
-        while True:
-            head = self._git.resolve("HEAD")
-            if branch and head and self._git.resolve(f"{head}:{paths[0]}"):
-                self._restore(head, paths)
-                return head, ""
-            reason = self._why_not(branch, head) or self._in_the_way(entry.folder)
-            if reason == _BUSY and time.monotonic() < patience:
-                time.sleep(0.05)
-                continue
-            if reason or branch is None or head is None:
-                return None, reason
-            commit = self._commit(entry, head)
-            try:
-                self._git.run("update-ref", "-m", f"rpac: {entry.subject}", branch, commit, head)
-            except HistoryError:  # the branch moved or is just being moved: look again
-                if time.monotonic() > patience and self._git.resolve("HEAD") == head:
-                    raise
-                time.sleep(0.02)
+        return self.publish_all([entry])[0]
 
-    def _in_the_way(self, folder: str) -> str:
-        """Something of the user's that stands where the report's folder should be."""
-        for part in [*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)]:
-            path = self._git.root / part
-            if path.is_symlink() or (path.exists() and not path.is_dir()):
-                return f"{part} is not a folder"
-        return ""
-
-    def _restore(self, commit: str, paths: list[str]) -> None:
-        """Bring index and working tree to the commit, in these paths only."""
-        for attempt in range(_TRIES):
-            try:
-                self._git.run(
-                    "restore", f"--source={commit}", "--staged", "--worktree", "--", *paths
-                )
-            except HistoryError as exc:
-                if attempt == _TRIES - 1:
-                    raise HistoryError(
-                        f"the report is committed, but the index is held: {exc.message}",
-                        hint=f"git restore --staged --worktree -- {posixpath.dirname(paths[0])}",
-                    ) from exc
-                time.sleep(0.25)
-            else:
-                return
-
-    def _why_not(self, branch: str | None, head: str | None) -> str:
-        if branch is None:
-            return "HEAD is detached: switch to a branch to have reports there too"
-        if branch == LOG_REF:
-            return "the current branch is the log itself"
-        if head is None:
-            return "the branch has no commit yet"
-        for name, doing in {
-            "MERGE_HEAD": "a merge", "rebase-merge": "a rebase", "rebase-apply": "a rebase",
-            "CHERRY_PICK_HEAD": "a cherry-pick", "REVERT_HEAD": "a revert",
-            "BISECT_LOG": "a bisection",
-        }.items():  # fmt: skip
-            if self._git.path(name).exists():
-                return f"{doing} is under way"
-        return _BUSY if self._git.path("index.lock").exists() else ""
-
-    def _commit(self, entry: Entry, head: str) -> str:
-        """A commit on top of `head`, made with an index of its own."""
-        name, email = self._identity()
-        with tempfile.TemporaryDirectory(prefix="rpac-index-") as folder:
-            env = {
-                "GIT_INDEX_FILE": str(Path(folder) / "index"),
-                "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email,
-                "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email,
-            }  # fmt: skip
-            self._git.run("read-tree", head, env=env)
-            lines = []
-            for path, content in sorted(entry.files.items()):
-                oid = self._git.run("hash-object", "-w", "--stdin", stdin=content).strip().decode()
-                lines.append(f"100644 {oid}\t{entry.folder}/{path}\0")
-            stdin = "".join(lines).encode()
-            self._git.run("update-index", "-z", "--index-info", stdin=stdin, env=env)
-            tree = self._git.text("write-tree", env=env)
-            return (
-                self._git.run(
-                    "commit-tree", tree, "-p", head, stdin=entry.message.encode(), env=env
-                )
-                .strip()
-                .decode()
-            )
+    def publish_all(self, entries: Sequence[Entry]) -> list[tuple[str | None, str]]:
+        """`publish` several, each in a commit of its own."""
+        return CurrentBranch(self._git, log=LOG_REF, identity=self._identity()).publish(entries)

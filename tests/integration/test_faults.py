@@ -102,7 +102,7 @@ def command_runs(rpac: Terminal) -> bool:
     "operation",
     campaign([
         "event claim stage", "event claim submit", "event done watch", "event claim collect",
-        "event claim release", "git commit-tree", "git update-ref",
+        "event claim release", "git fast-import #2", "git update-ref",
         "git restore", "event committed", "delete open",
     ], every=3),
 )  # fmt: skip
@@ -365,7 +365,7 @@ def test_a_full_disk_before_there_is_a_run(cramped: Terminal, small_disk: Path) 
             ("after event claim collect", 5),
             ("before event done release", 5),
             ("before git fast-import", 6),
-            ("before git commit-tree", 6),
+            ("before git fast-import #2", 6),
             ("before git restore", 6),
             ("before event committed", 5),
         ],

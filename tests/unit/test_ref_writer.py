@@ -162,7 +162,7 @@ def test_another_program_that_moves_the_log_is_followed(
                 committer=b"a <a@b> 1 +0000", message=b"m", changes=[put("a", b"b")],
                 parent=git(repository, "rev-parse", LOG_REF),
             )  # fmt: skip
-            advance(Git(repository).run, LOG_REF, meanwhile)
+            advance(Git(repository).run, LOG_REF, [meanwhile])
         calls.append(1)
         return made
 
@@ -180,7 +180,7 @@ def test_what_git_refuses_for_good_is_told_at_once_and_leaves_no_crash_report(
         RefWriter(Git(repository)) as writer,
         pytest.raises(GitError, match=r"fast-import: .*nobody") as caught,
     ):
-        advance(writer.run, LOG_REF, wrong)
+        advance(writer.run, LOG_REF, [wrong])
     with pytest.raises(GitError):
         writer.after(caught.value)
     assert not list((repository / ".git").glob("fast_import_crash_*"))

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from rpac_ci.errors import HistoryError, RunNotFoundError
+from rpac_ci.fast_import import NewCommit, Runs, chain
 from rpac_ci.git import Git
+from rpac_ci.git_writing import GitWriter
 from rpac_ci.reproduction_log import LOG_REF, Entry, ReproductionLog, run_folder
 from tests.conftest import ROOT, git
 
@@ -188,6 +191,7 @@ def test_the_users_name_is_used_whatever_its_letters(
 ADD_FIVE = """\
 import pathlib, sys
 from rpac_ci.git import Git
+from rpac_ci.git_writing import GitWriter
 from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
 writer, log = sys.argv[2], ReproductionLog(Git(pathlib.Path(sys.argv[1])))
 sys.stdin.read(1)  # everybody starts at once
@@ -372,15 +376,15 @@ def test_a_file_where_the_reports_should_be_is_not_replaced(
 def test_another_commit_in_between_is_not_lost(
     log: ReproductionLog, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit_one, calls = ReproductionLog._commit, list[str]()
+    calls = list[str]()
 
-    def slowly(self: ReproductionLog, added: Entry, head: str) -> str:
+    def slowly(run: Runs, commits: Sequence[NewCommit]) -> list[str]:
         if not calls:
             git(repository, "commit", "--quiet", "--allow-empty", "-m", "meanwhile")
-        calls.append(head)
-        return commit_one(self, added, head)
+        calls.append(str(commits[0].parent))
+        return chain(run, commits)
 
-    monkeypatch.setattr(ReproductionLog, "_commit", slowly)
+    monkeypatch.setattr("rpac_ci.current_branch.chain", slowly)
     assert log.publish(entry())[1] == ""
     assert len(calls) == 2
     assert "meanwhile" in git(repository, "log", "--format=%s")
@@ -391,15 +395,14 @@ def test_a_git_command_that_is_soon_over_is_waited_for(
 ) -> None:
     # otherwise the index would lack what the branch has, and the user's next commit remove it
     lock = repository / ".git" / "index.lock"
-    commit_one = ReproductionLog._commit
 
-    def slowly(self: ReproductionLog, added: Entry, head: str) -> str:
+    def slowly(run: Runs, commits: Sequence[NewCommit]) -> list[str]:
         lock.touch()
         timer = threading.Timer(0.2, lock.unlink)
         timer.start()
-        return commit_one(self, added, head)
+        return chain(run, commits)
 
-    monkeypatch.setattr(ReproductionLog, "_commit", slowly)
+    monkeypatch.setattr("rpac_ci.current_branch.chain", slowly)
     assert log.publish(entry())[1] == ""
     assert git(repository, "status", "--porcelain") == ""
 
@@ -522,3 +525,52 @@ def test_a_record_that_is_none_is_told(log: ReproductionLog) -> None:
     log.add(entry(files={"record.json": b"<html>"}))
     with pytest.raises(HistoryError, match=f"the record of {RUN} is not JSON"):
         list(log.records(log.runs()))
+
+
+# --- several at once ------------------------------------------------------------------------------
+
+SECOND, THIRD = "20260102T030406Z-0a1b2c3d", "20260203T030405Z-0a1b2c3d"
+
+
+def test_several_runs_are_added_and_published_in_a_commit_each(
+    log: ReproductionLog, repository: Path
+) -> None:
+    first = log.add(entry())
+    assert log.publish(entry())[1] == ""
+    entries = [entry(run) for run in (RUN, SECOND, THIRD)]
+
+    commits, published = log.add_all(entries), log.publish_all(entries)
+
+    assert commits[0] == first, "it is there already"
+    assert [path.run for path in log.runs()] == [RUN, SECOND, THIRD]
+    assert git(repository, "rev-list", "--count", LOG_REF) == "3"
+    assert git(repository, "rev-parse", LOG_REF) == commits[2]
+    assert git(repository, "rev-parse", "HEAD") == published[2][0]
+    for run, (commit, remark) in zip((RUN, SECOND, THIRD), published, strict=True):
+        assert remark == ""
+        assert git(repository, "ls-tree", str(commit), f"{run_folder('quick', run)}/record.json")
+    assert git(repository, "status", "--porcelain") == ""
+    assert log.publish_all(entries)[2] == (published[2][0], ""), "once is enough"
+
+
+def test_one_that_git_does_not_take_is_no_reason_to_lose_the_others(
+    log: ReproductionLog, repository: Path
+) -> None:
+    log.add(entry())
+    other = entry(files={**FILES, "record.json": b'{"other": 1}\n'})
+    writer, began = GitWriter(Git(repository)), threading.Barrier(3)
+
+    def write(added: Entry) -> str:
+        began.wait(30)
+        try:
+            return writer.write(added, publish=True).remark
+        except HistoryError as exc:
+            return exc.message
+
+    with ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(write, [other, entry(SECOND), entry(THIRD)]))
+
+    assert "is in the log with other content" in said[0]
+    assert said[1:] == ["", ""]
+    assert [path.run for path in log.runs()] == [RUN, SECOND, THIRD]
+    assert git(repository, "status", "--porcelain") == ""
