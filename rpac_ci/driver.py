@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from rpac_ci import yaml_io
@@ -67,6 +68,7 @@ def read_pipeline(workspace: Place, run: str) -> Pipeline:
     return load_pipeline(data)
 
 
+@lru_cache(maxsize=128)  # a run's is read several times, and reading YAML takes its time
 def load_pipeline(data: bytes) -> Pipeline:
     """
     A pipeline from its canonical bytes.

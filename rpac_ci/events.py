@@ -8,6 +8,7 @@ store's clock, or at once when its driver was a process of this machine and is g
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import threading
@@ -19,7 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from rpac_ci import processes
-from rpac_ci.canonical import Json
+from rpac_ci.canonical import Json, canonical_json
 from rpac_ci.errors import StorageError
 from rpac_ci.jobs import Keys
 from rpac_ci.storage import Storage
@@ -111,8 +112,9 @@ class EventLog:
                 f"the event log of {self._keys.run} has gaps or foreign files",
                 hint="something outside rpac wrote to the store; nothing was done",
             )
-        for number in range(len(self._events) + 1, len(names) + 1):
-            value = self._storage.get_json(self._key(number))
+        missing = range(len(self._events) + 1, len(names) + 1)
+        values = self._storage.get_all_json([self._key(number) for number in missing])
+        for number, value in zip(missing, values, strict=True):
             if value is None:
                 raise StorageError(f"event {number} of {self._keys.run} has vanished")
             self._events.append(self._parse(number, value))
@@ -147,7 +149,12 @@ class EventLog:
             "body": body,
             "nonce": secrets.token_hex(8),
         }
-        return self._storage.create_json(self._key(after + 1), value)
+        written = canonical_json(value)
+        if not self._storage.create(self._key(after + 1), written):
+            return False
+        if after == len(self._events):  # what is known need not be read
+            self._events.append(self._parse(after + 1, json.loads(written)))
+        return True
 
     def _key(self, number: int) -> str:
         return f"{self._folder}{number:08d}.json"

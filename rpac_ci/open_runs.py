@@ -18,7 +18,7 @@ from rpac_ci.jobs import Keys, RunId, Waits, content_key
 from rpac_ci.planning import Plan
 from rpac_ci.run import Step, Wait, fold, new_run_id
 from rpac_ci.steps import archive_digest
-from rpac_ci.workspace import Place, Workspace
+from rpac_ci.workspace import LOCAL, Place, Workspace
 
 if TYPE_CHECKING:
     from rpac_ci.conclude import Conclusion
@@ -92,7 +92,10 @@ def make(
     """
     storage, keys = workspace.storage, Keys(run)
     storage.put(keys.open, b"")  # first: whatever is there of a run can be found
-    storage.put(content_key(archive_digest(archive)), archive)
+    source = content_key(archive_digest(archive))
+    # on this machine `rpac gc` forgets what nobody has written for a while
+    if workspace.cloud == LOCAL or storage.head(source) is None:
+        storage.put(source, archive)
     storage.put(keys.pipeline, pipeline)
     return EventLog(storage, run).append(Kind.CREATED, created, after=0)
 
@@ -114,7 +117,12 @@ def first_event(
 
 def names(workspace: Workspace) -> list[str]:
     """Runs that are not committed yet, oldest first."""
-    return sorted(name for place in workspace.places for name in place.storage.names("open/"))
+    return sorted(homes(workspace))
+
+
+def homes(workspace: Workspace) -> dict[str, Workspace]:
+    """The open runs, and the workspaces whose stores hold them."""
+    return {name: place for place in workspace.places for name in place.storage.names("open/")}
 
 
 def home(workspace: Workspace, run: str) -> Workspace:

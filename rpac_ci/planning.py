@@ -6,7 +6,7 @@ Reads the experiment or a past run, and the log in git; writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,11 +78,29 @@ def make_plan(
         CommandError, ExperimentError, PolicyError, PipelineError, HistoryError: what was asked
             cannot be done, and why.
     """
-    wanted, overrides = parse_target(target), parse_overrides(words)
-    _check_commit(workspace, overrides.sha)
+    return make_plans(workspace, target, [words], allow_dirty=allow_dirty)[0]
+
+
+def make_plans(
+    workspace: Workspace,
+    target: str,
+    commands: Sequence[Sequence[str]],
+    *,
+    allow_dirty: bool = False,
+) -> list[Plan]:
+    """
+    `make_plan` for several commands that differ in their overrides.
+
+    What does not hang on these is read once, so that all plans are of the same code.
+    """
+    wanted, overrides = parse_target(target), [parse_overrides(words) for words in commands]
+    for meant in {one.sha for one in overrides}:
+        _check_commit(workspace, meant)
     if wanted.run:
-        return _plan_run(workspace, wanted, overrides)
-    return _plan_experiment(workspace, wanted, overrides, allow_dirty=allow_dirty)
+        settle = _of_run(workspace, wanted)
+    else:
+        settle = _of_experiment(workspace, wanted, allow_dirty=allow_dirty)
+    return [settle(one) for one in overrides]
 
 
 def _check_commit(workspace: Workspace, meant: str | None) -> None:
@@ -102,9 +120,9 @@ def _check_commit(workspace: Workspace, meant: str | None) -> None:
         )
 
 
-def _plan_experiment(
-    workspace: Workspace, target: Target, overrides: Overrides, *, allow_dirty: bool
-) -> Plan:
+def _of_experiment(
+    workspace: Workspace, target: Target, *, allow_dirty: bool
+) -> Callable[[Overrides], Plan]:
     path = experiments.locate(workspace.experiments, target.experiment)
     file = experiments.load(path, root=workspace.root)
     source = source_trees.of_experiment(
@@ -112,25 +130,31 @@ def _plan_experiment(
     )
     definition = pipelines.define(file.experiment, source)
     _check_readers(definition)
-    pipeline = compile_pipeline(definition, overrides=overrides, site=workspace.config)
     reference = _reference(workspace, target.experiment, definition)
-    changed = {k: list(v) for k, v in differences(definition, pipeline).items() if k != "target"}
-    declared = {k: v for k, v in changed.items() if not k.startswith("target.")}
-    return Plan(
-        target=target,
-        pipeline=pipeline,
-        source=source,
-        folder=file.folder.relative_to(workspace.root).as_posix(),
-        reference=reference.model_copy(update={"changed": declared}),
-        science=science(pipeline).digest,
-        variant=_is_variant(reference, pipeline),
-        price=_price(pipeline),
-        transfers=_transfers(pipeline, file.folder, workspace.cache, None),
-        remarks=[*engines.remarks(pipeline), *power_remarks(pipeline, reference, 1)],
-    )
+
+    def settle(overrides: Overrides) -> Plan:
+        pipeline = compile_pipeline(definition, overrides=overrides, site=workspace.config)
+        changed = {
+            k: list(v) for k, v in differences(definition, pipeline).items() if k != "target"
+        }
+        declared = {k: v for k, v in changed.items() if not k.startswith("target.")}
+        return Plan(
+            target=target,
+            pipeline=pipeline,
+            source=source,
+            folder=file.folder.relative_to(workspace.root).as_posix(),
+            reference=reference.model_copy(update={"changed": declared}),
+            science=science(pipeline).digest,
+            variant=_is_variant(reference, pipeline),
+            price=_price(pipeline),
+            transfers=_transfers(pipeline, file.folder, workspace.cache, None),
+            remarks=[*engines.remarks(pipeline), *power_remarks(pipeline, reference, 1)],
+        )
+
+    return settle
 
 
-def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Plan:
+def _of_run(workspace: Workspace, target: Target) -> Callable[[Overrides], Plan]:
     assert target.run
     history = ReproductionLog(workspace.git)
     path = history.find(target.run, target.experiment)
@@ -142,42 +166,47 @@ def _plan_run(workspace: Workspace, target: Target, overrides: Overrides) -> Pla
     definition = pipelines.pin(past, observed) if succeeded else past
     _check_readers(past)
     source = _past_source(workspace, path, past)
-    pipeline = compile_pipeline(
-        definition, overrides=overrides, reproduces=path.run, site=workspace.config
-    )
-    remarks = []
-    if not overrides.words and pipeline.requests != past.requests:
-        remarks.append("compiler: this version of rpac renders the stored pipeline differently")
-    if succeeded:
-        changed = {k: list(v) for k, v in differences(definition, pipeline).items()}
-        reference = Reference(
-            kind=ReferenceKind.RUN, runs=[as_reference(record)], changed=changed, remarks=remarks
-        )
-    else:
-        # it is compared with what that run would have been compared with
-        remarks.append(f"run {path.run} itself ended as {record.outcome.status}: not a reference")
-        changed = {k: list(v) for k, v in differences(definition, pipeline).items()}
-        update = {"remarks": remarks, "changed": {**record.reference.changed, **changed}}
-        reference = record.reference.model_copy(update=update)
     known = experiments.find(workspace.experiments)
     file = known.get(target.experiment)
     folder = file.parent if file else workspace.experiments / target.experiment
-    return Plan(
-        target=Target(target.experiment, path.run),
-        pipeline=pipeline,
-        source=source,
-        folder=folder.relative_to(workspace.root).as_posix(),
-        reference=reference,
-        science=science(pipeline).digest,
-        variant=_is_variant(reference, pipeline),
-        price=_price(pipeline),
-        transfers=_transfers(pipeline, folder, workspace.cache, record.identity),
-        remarks=[
-            *remarks,
-            *engines.remarks(pipeline),
-            *power_remarks(pipeline, reference, 1),
-        ],
-    )
+
+    def settle(overrides: Overrides) -> Plan:
+        pipeline = compile_pipeline(
+            definition, overrides=overrides, reproduces=path.run, site=workspace.config
+        )
+        remarks = []
+        if not overrides.words and pipeline.requests != past.requests:
+            remarks.append("compiler: this version of rpac renders the stored pipeline differently")
+        changed = {k: list(v) for k, v in differences(definition, pipeline).items()}
+        if succeeded:
+            runs = [as_reference(record)]
+            reference = Reference(
+                kind=ReferenceKind.RUN, runs=runs, changed=changed, remarks=remarks
+            )
+        else:
+            # it is compared with what that run would have been compared with
+            status = record.outcome.status
+            remarks.append(f"run {path.run} itself ended as {status}: not a reference")
+            update = {"remarks": remarks, "changed": {**record.reference.changed, **changed}}
+            reference = record.reference.model_copy(update=update)
+        return Plan(
+            target=Target(target.experiment, path.run),
+            pipeline=pipeline,
+            source=source,
+            folder=folder.relative_to(workspace.root).as_posix(),
+            reference=reference,
+            science=science(pipeline).digest,
+            variant=_is_variant(reference, pipeline),
+            price=_price(pipeline),
+            transfers=_transfers(pipeline, folder, workspace.cache, record.identity),
+            remarks=[
+                *remarks,
+                *engines.remarks(pipeline),
+                *power_remarks(pipeline, reference, 1),
+            ],
+        )
+
+    return settle
 
 
 def _price(pipeline: Pipeline) -> tuple[float, float] | None:

@@ -12,7 +12,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _CREATE_TRIES = 5
+_SIDE_BY_SIDE = 16  # requests of one caller
+_PART, _MAX_PARTS, _SENDING = 16 * 2**20, 10_000, 8  # of a large object; S3 takes so many parts
 _STAGED = re.compile(r"#[0-9]+$")  # what obstore writes before it gives a file its name
 
 
@@ -83,6 +86,13 @@ class Storage:
         except ValueError as exc:
             raise StorageError(f"{key} in {self.url} is not JSON: {exc}") from exc
 
+    def get_all_json(self, keys: Sequence[str]) -> list[Any]:
+        """`get_json` of each key, side by side."""
+        if len(keys) < 2:
+            return [self.get_json(key) for key in keys]
+        with ThreadPoolExecutor(min(len(keys), _SIDE_BY_SIDE)) as pool:
+            return list(pool.map(self.get_json, keys))
+
     def put(self, key: str, data: bytes) -> None:
         """Write the object, replacing what is there."""
         import obstore
@@ -94,12 +104,15 @@ class Storage:
             raise self._error(f"writing {key}", exc) from exc
 
     def put_file(self, key: str, path: Path) -> None:
-        """Write a file as one object, in parts when it is large."""
+        """Write a file as one object, in parts side by side when it is large."""
         import obstore
 
         self._refuse_links(key)
         try:
-            obstore.put(self._store, key, path)
+            size = path.stat().st_size
+            part = max(_PART, -(-size // _MAX_PARTS))
+            # what is smaller than a part is one request
+            obstore.put(self._store, key, path, chunk_size=part, max_concurrency=_SENDING)
         except Exception as exc:
             raise self._error(f"writing {key}", exc) from exc
 

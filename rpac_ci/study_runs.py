@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,15 +21,16 @@ from rpac_ci.driver import Notify, Progress, RunDriver, load_pipeline
 from rpac_ci.errors import HistoryError, RpacError
 from rpac_ci.formats.study import figures, page
 from rpac_ci.git import Git
-from rpac_ci.jobs import Keys
+from rpac_ci.git_writing import GitWriter
+from rpac_ci.jobs import RunId
 from rpac_ci.pipeline import Pipeline
-from rpac_ci.planning import Plan, make_plan, power_remarks, read_record
+from rpac_ci.planning import Plan, make_plan, make_plans, power_remarks, read_record
 from rpac_ci.quantities import count
 from rpac_ci.records import RunRecord
 from rpac_ci.reproduction_log import REPORTS, Entry, ReproductionLog
 from rpac_ci.run import new_run_id
 from rpac_ci.studies import Planned, StudyRecord, build
-from rpac_ci.study_words import Axes, changes_of, members
+from rpac_ci.study_words import MAX_MEMBERS, Axes, changes_of, members
 from rpac_ci.workspace import Workspace
 
 _POLL_S = 0.2
@@ -65,10 +66,9 @@ def plan(
         RpacError: as `planning.make_plan`.
     """
     base = make_plan(workspace, target, (), allow_dirty=allow_dirty)
-    plans = [
-        (make_plan(workspace, target, own, allow_dirty=allow_dirty), changes_of(own, found))
-        for own in members(found, base.pipeline)
-    ]
+    commands = list(members(found, base.pipeline))
+    made = make_plans(workspace, target, commands, allow_dirty=allow_dirty)
+    plans = [(one, changes_of(own, found)) for one, own in zip(made, commands, strict=True)]
     seeds: dict[str, set[int | None]] = {}
     for one, _ in plans:
         seeds.setdefault(one.science, set()).add(one.pipeline.seed)
@@ -101,9 +101,14 @@ def start(
             ],
         },
     )
-    for run, one in zip(runs, plans, strict=True):
-        asked = {**request, "study": study}
+    asked = {**request, "study": study}
+
+    def make(run: RunId, one: Plan) -> None:
         open_runs.start(workspace, one, run=run, request=asked, commit=commit)
+
+    make(runs[0], plans[0])  # its code is that of most others, and then in the store
+    with ThreadPoolExecutor(MAX_MEMBERS) as pool:
+        list(pool.map(make, runs[1:], plans[1:]))
     return study
 
 
@@ -115,17 +120,20 @@ def drive(workspace: Workspace, study: str, notify: Notify) -> None:
     it is released and recorded; a second one leaves at once.
     """
     runs = [member["run"] for member in _open(workspace, study)["members"]]
-    homes = {run: open_runs.home(workspace, run) for run in runs}
-    mine = [run for run in runs if homes[run].storage.head(Keys(run).open) is not None]
+    homes = open_runs.homes(workspace)
+    mine = [run for run in runs if run in homes]
     told = _Told(notify, study, runs)
     drivers = {run: RunDriver(homes[run], run, notify=told.moving) for run in mine}
-    gate, committing = _Gate(), threading.Lock()
+    gate, writer = _Gate(), GitWriter(workspace.git)
 
     def member(run: str) -> None:
         with gate.enter(_share(homes[run], run)):
             drivers[run].drive()
-        with committing:
-            told.over(run, conclude(homes[run], run).verdict.outcome)
+        conclusion = conclude(homes[run], run, writer=writer)
+        told.over(run, conclusion.verdict.outcome)
+
+    def cancel(run: str) -> None:
+        drivers[run].cancel("interrupted (Ctrl-C)")
 
     futures: dict[str, Future[None]] = {}
 
@@ -138,9 +146,9 @@ def drive(workspace: Workspace, study: str, notify: Notify) -> None:
     try:
         follow()
     except KeyboardInterrupt:
-        for run in mine:
-            if homes[run].storage.head(Keys(run).open) is not None:
-                drivers[run].cancel("interrupted (Ctrl-C)")
+        still = open_runs.homes(workspace)
+        with ThreadPoolExecutor(MAX_MEMBERS) as pool:
+            list(pool.map(cancel, (run for run in mine if run in still)))
         follow()  # those that had not begun must be released and recorded, too
         raise
     for run, future in futures.items():
@@ -223,13 +231,12 @@ def entry_of(
 
 def finished(workspace: Workspace) -> list[str]:
     """Studies without a page, none of whose runs is open any more."""
+    studies = list(workspace.storage.names("studies/"))
+    still = open_runs.homes(workspace) if studies else {}
     return [
         study
-        for study in workspace.storage.names("studies/")
-        if not any(
-            open_runs.home(workspace, member["run"]).storage.head(Keys(member["run"]).open)
-            for member in _open(workspace, study)["members"]
-        )
+        for study in studies
+        if not any(member["run"] in still for member in _open(workspace, study)["members"])
     ]
 
 

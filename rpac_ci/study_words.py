@@ -18,7 +18,7 @@ from rpac_ci.errors import CommandError
 if TYPE_CHECKING:
     from rpac_ci.pipeline import Definition
 
-MAX_MEMBERS = 64
+MAX_MEMBERS = 100
 _ONE_VALUE = ("time", "cost", "sha")  # keys of which a list makes no sense
 
 

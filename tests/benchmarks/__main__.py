@@ -71,6 +71,7 @@ def main(names: list[str]) -> None:
     """Measure the parts of these names, in the table's order; all of them where none is given."""
     # which need the functions above
     from tests.benchmarks import (
+        aws,
         bot,
         commands,
         containers,
@@ -80,6 +81,7 @@ def main(names: list[str]) -> None:
         gpu,
         history,
         policy,
+        s3,
     )
 
     parts: dict[str, Callable[[Path], None]] = {
@@ -89,6 +91,8 @@ def main(names: list[str]) -> None:
         "engines": engines.main,
         "gpu": gpu.main,
         "containers": containers.main,
+        "aws": aws.main,
+        "s3": lambda _: s3.main(),
         "history": lambda _: history.main(),
         "contents": lambda _: contents.main(),
         "commands": lambda _: commands.main(),

@@ -9,14 +9,14 @@ wants it to.
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import secrets
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,14 +26,11 @@ from obstore.store import S3Store
 
 from rpac_ci import api, open_runs
 from rpac_ci import driver as run_driver
-from rpac_ci.canonical import canonical_json
 from rpac_ci.clouds.aws import batch_jobs, driver
 from rpac_ci.clouds.aws.board import JobBoard
 from rpac_ci.clouds.aws.plan import AwsPlanner
 from rpac_ci.clouds.aws.requests import NAME, RUN
 from rpac_ci.driver import RunDriver
-from rpac_ci.jobs import Keys
-from rpac_ci.node import facts
 from rpac_ci.storage import Storage
 from rpac_ci.workspace import Workspace
 from tests.conftest import QUICK, WriteExperiment, campaign, git
@@ -41,6 +38,7 @@ from tests.integration.conftest import Answer, Terminal
 from tests.standins import aws
 from tests.standins.aftermath import ended, records
 from tests.standins.aws import AwsStandin, Call, Fault
+from tests.standins.aws_nodes import Nodes
 from tests.standins.faults import Faults, end_all, start
 
 pytestmark = pytest.mark.slow  # a second or two each, and there are many
@@ -110,46 +108,6 @@ def account(server: AwsStandin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws
     yield replace(server, site={**server.site, "name": name, "store": f"s3://{aws.BUCKET}/{name}"})
     driver._shared.cache_clear()
     end_all()
-
-
-@dataclass
-class Nodes:
-    """Writes into the store what one node leaves there, as soon as its job is submitted."""
-
-    storage: Storage
-    work: bool = True
-    metrics: bytes = json.dumps({"level": 7}).encode()
-    jobs: list[str] = field(default_factory=list)  # that were submitted, by name
-
-    def hear(self, call: Call) -> None:
-        """One call that AWS has done."""
-        if call.action == "submitjob":
-            name = json.loads(call.body)["jobName"]
-            self.jobs.append(name)
-            if self.work:
-                self.end(name.partition("-")[2].rpartition("-")[0])
-
-    def end(self, run: str) -> None:
-        """From the registration to the last word, see `node.main` and `node.member`."""
-        keys, sha256 = Keys(run), hashlib.sha256(self.metrics).hexdigest()
-        nonce = secrets.token_hex(8)
-        if not self.storage.create_json(keys.main, {"nonce": nonce}):
-            return  # a stray: another job's node was first
-        about = {**facts.collect(), "index": 0, "address": "10.0.0.5", "nonce": nonce}
-        self.storage.create_json(keys.node(0), about)
-        self.storage.put(keys.world, canonical_json({"nodes": [about]}))
-        self.storage.put(keys.prepared(0), canonical_json({"error": ""}))
-        self.storage.put(f"{keys.outputs}{sha256}", self.metrics)
-        size = len(self.metrics)
-        output = {"path": "metrics.json", "sha256": sha256, "size": size}
-        phases = [{"name": "command", "start_s": 0.1, "duration_s": 0.1}]
-        result: dict[str, Any] = {
-            "reason": "completed", "message": "", "exit_code": 0, "log": "", "phases": phases,
-            "determinism": {}, "workers": {}, "engine": {}, "outputs": [output], "extra": [],
-        }  # fmt: skip
-        self.storage.create_json(keys.result, result)
-        self.storage.put(keys.done, b"")
-        self.storage.put(keys.final(0), canonical_json({"index": 0}))
 
 
 @pytest.fixture
@@ -730,3 +688,33 @@ def test_the_runs_of_a_study_are_looked_at_together(lab: Lab) -> None:
     assert sum(asked.values()) <= 10 * 15, asked
     assert looks <= 10 * 4, "a first look, the release and the log of each"
     assert lab.sweep() == "nothing is left over"
+
+
+def test_the_runs_of_a_study_wait_for_aws_side_by_side(lab: Lab) -> None:
+    """No request of these kinds is answered before those of all the others are there."""
+    assert lab.reproduce().code == 0
+    runs = 8
+    meetings = {
+        "made": threading.Barrier(runs - 1),  # the first alone, since it brings the code
+        "submitted": threading.Barrier(runs),
+        "committed": threading.Barrier(runs),
+    }
+    made = itertools.count()
+
+    def meet(call: Call) -> None:
+        first = "/open/" in call.path and call.action == "PUT"
+        if first and next(made):
+            meetings["made"].wait(60)
+        if call.action == "submitjob":
+            meetings["submitted"].wait(60)
+        if call.action == "PUT" and b'"kind":"committed"' in call.body:
+            meetings["committed"].wait(60)
+
+    lab.account.gate.calls.clear()
+    lab.account.gate.before = meet
+    done = lab.rpac("reproduce", "quick", "cloud=aws", f"repeat={runs}")
+    assert done.code == 0, done.out + done.err
+    assert [name for name, meeting in meetings.items() if meeting.broken] == []
+    sent = [c for c in lab.account.gate.calls if c.action == "PUT" and "/content/" in c.path]
+    assert sent == [], "the first run has brought the code"
+    assert len(records(lab.rpac.root)) == 1 + runs

@@ -321,7 +321,7 @@ WORDS: dict[str, tuple[list[str], int, str]] = {
     "empty member": (["reproduce", "quick", "nodes=1,"], 2, "nodes: an empty value"),
     "same member": (["reproduce", "quick", "args.level=1,1"], 2, "one that stands twice"),
     "no repeats": (["reproduce", "quick", "repeat=0"], 2, "expected a count such as repeat=5"),
-    "a thousand": (["reproduce", "quick", "repeat=1000"], 2, "1000 runs, at most 64"),
+    "a thousand": (["reproduce", "quick", "repeat=1000"], 2, "1000 runs, at most 100"),
     "more than there are": (["reproduce", "quick", "repeat=99999"], 2, "expected a count such as"),
     "2 MB repeat": (["reproduce", "quick", "repeat=" + "1" * 2_000_000], 2, "expected a count"),
     "a long list": (["reproduce", "quick", "nodes=" + "1," * 90_000], 2, "nodes: an empty value"),

@@ -36,6 +36,8 @@ from xml.sax.saxutils import unescape
 
 import pytest
 
+from tests.standins.memory_s3 import MemoryS3
+
 BUCKET = "lab-rpac"
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "standin", "AWS_SECRET_ACCESS_KEY": "standin-secret"}
@@ -74,6 +76,8 @@ class Call:
     action: str
     body: bytes = field(repr=False)
     path: str = ""
+    size: int = 0  # bytes of the body, also where that is not kept
+    at: float = field(default_factory=time.monotonic)  # seconds
 
 
 class Gate(ThreadingHTTPServer):
@@ -86,6 +90,8 @@ class Gate(ThreadingHTTPServer):
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.old: dict[str, timedelta] = {}  # keys of objects, and how much older they are told
+        self.latency_s = 0.0  # every answer is held for so long, whatever else is asked meanwhile
+        self.store: MemoryS3 | None = None  # has the objects instead of moto
         self.holding = False  # jobs are told to be RUNNING until one is terminated
         self.before: Callable[[Call], None] = lambda _: None
         self.after: Callable[[Call], None] = lambda _: None  # done, and not answered yet
@@ -95,6 +101,7 @@ class Gate(ThreadingHTTPServer):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # headers and body are two writes
 
             def handle_any(self) -> None:
                 with contextlib.suppress(OSError):
@@ -120,6 +127,9 @@ class Gate(ThreadingHTTPServer):
         if handler.headers.get("transfer-encoding") == "chunked":
             body = _chunks(handler)
         call = _call(handler, body)
+        call.size = len(body)
+        if self.store and call.service == "s3":
+            call.body = b""  # of a measurement: it may be gigabytes
         if call.action == "GetLogEvents":  # moto has one group for all
             asked = {**json.loads(body), "logGroupName": "/aws/batch/job"}
             body = json.dumps(asked).encode()
@@ -136,11 +146,15 @@ class Gate(ThreadingHTTPServer):
         self.before(call)
         if call.service == "s3" and call.action in ("PUT", "POST"):
             self.old.pop(_key(call.path), None)
+        time.sleep(self.latency_s)
         if call.action == "terminatejob":
             self.holding = False
             self._terminate_children(json.loads(body))
         if fault is None:
-            answer = self._pass_on(handler, body)
+            if self.store and call.service == "s3":
+                answer = self.store.answer(handler.command, handler.path, handler.headers, body)
+            else:
+                answer = self._pass_on(handler, body)
             self.after(call)
             if call.action == "describejobs" and self.holding:
                 answer = _running(*answer)

@@ -99,13 +99,15 @@ class CountingStorage(Storage):
 
 def test_an_event_is_read_once(tmp_path: Path) -> None:
     storage = CountingStorage(tmp_path.as_uri())
-    log = EventLog(storage, RUN)
+    log, writer = EventLog(storage, RUN), EventLog(storage, RUN)
     for number in range(5):
-        log.append(Kind.CANCEL, {"n": number}, after=number)
+        writer.append(Kind.CANCEL, {"n": number}, after=number)
     assert len(log.read()) == len(log.read()) == 5
     assert storage.reads == 5
-    log.append(Kind.COMMITTED, {}, after=5)
+    writer.append(Kind.COMMITTED, {}, after=5)
     assert log.read()[-1].kind is Kind.COMMITTED
+    assert storage.reads == 6
+    assert writer.read() == log.read(), "but for what it has written itself"
     assert storage.reads == 6
 
 

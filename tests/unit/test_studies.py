@@ -77,9 +77,9 @@ def test_a_comma_that_may_be_part_of_a_text_is_asked_about() -> None:
         (["nodes=1,1"], "stands twice"),
         (["nodes=1,2", "nodes=3,4"], "given twice"),
         (["time=1h,2h"], "one value for the whole study"),
-        (["repeat=65"], "65 runs, at most 64"),
-        (["args.x=" + ",".join(map(str, range(9))), "nodes=" + ",".join(map(str, range(1, 9)))],
-         "72 runs"),
+        (["repeat=101"], "101 runs, at most 100"),
+        (["args.x=" + ",".join(map(str, range(9))), "nodes=" + ",".join(map(str, range(1, 13)))],
+         "108 runs"),
     ],
 )  # fmt: skip
 def test_words_that_are_refused(words: list[str], says: str) -> None:

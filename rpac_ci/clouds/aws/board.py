@@ -27,7 +27,8 @@ class JobBoard:
         """
         self._describe = describe
         self._fresh_s = fresh_s
-        self._lock = threading.Lock()
+        self._asking = threading.Lock()
+        self._noting = threading.Lock()  # never held while AWS is asked
         self._watched: dict[str, float] = {}  # id -> when somebody asked last
         self._known: dict[str, dict[str, Any]] = {}
         self._answered: frozenset[str] = frozenset()  # jobs that the last answer was about
@@ -35,9 +36,10 @@ class JobBoard:
 
     def look(self, job: str) -> dict[str, Any] | None:
         """The job's description, at most `fresh_s` old; None when AWS does not know the job."""
-        with self._lock:  # whoever waits here finds a fresh answer afterwards
+        with self._noting:
+            self._watched[job] = time.monotonic()
+        with self._asking:  # those who wait here are all in the next answer
             now = time.monotonic()
-            self._watched[job] = now
             # asked about before is not enough: that may have failed
             if job not in self._answered or now - self._asked > self._fresh_s:
                 self._ask(now)
@@ -45,19 +47,21 @@ class JobBoard:
 
     def forget(self, job: str) -> None:
         """Nobody watches this job any more."""
-        with self._lock:
+        with self._noting:
             self._watched.pop(job, None)
+        with self._asking:
             self._known.pop(job, None)
             self._answered -= {job}
 
     def _ask(self, now: float) -> None:
         stale = now - 60 * max(1.0, self._fresh_s)
-        for job in [job for job, asked in self._watched.items() if asked < stale]:
-            del self._watched[job]
+        with self._noting:
+            self._watched = {job: at for job, at in self._watched.items() if at >= stale}
+            watched = frozenset(self._watched)
         found: dict[str, dict[str, Any]] = {}
-        for page in pages(self._watched):
+        for page in pages(watched):
             found |= {description["jobId"]: description for description in self._describe(page)}
-        self._known, self._asked, self._answered = found, now, frozenset(self._watched)
+        self._known, self._asked, self._answered = found, now, watched
 
 
 def pages(ids: Iterable[str]) -> Iterator[list[str]]:

@@ -7,6 +7,7 @@ Clients of AWS's services: credentials, region and endpoints as the SDK itself f
 from __future__ import annotations
 
 import threading
+import time
 from functools import cached_property
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ from rpac_ci.clouds.aws.errors import missing_sdk, translated
 Client: TypeAlias = Any
 
 CONNECT_S = 5
+CONNECTIONS = 128  # of one client: each run of a study asks by itself
+SUBMITS_PER_S = 50  # of one account, by the service quotas of AWS Batch
 READ_S = 30
 TRIES = 4
 # ends of the host names of AWS itself, in all its partitions
@@ -53,7 +56,9 @@ class Aws:
     @cached_property
     def batch_once(self) -> Client:
         """AWS Batch asked without further tries: for what a second try would do again."""
-        return self._client("batch", tries=1)
+        client = self._client("batch", tries=1)
+        client.meta.events.register("before-send.batch.SubmitJob", Pace(SUBMITS_PER_S).wait)
+        return client
 
     @cached_property
     def s3(self) -> Client:
@@ -107,11 +112,29 @@ class Aws:
         config = Config(
             connect_timeout=CONNECT_S,
             read_timeout=READ_S,
+            max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": tries},
             user_agent_extra=f"rpac/{__version__}",
         )
         with translated(f"connecting to {service}"), self._making:
             return self._session.client(service, region_name=self.region, config=config)
+
+
+class Pace:
+    """Lets callers go at even distances, at most so many in a second; threads may share it."""
+
+    def __init__(self, per_s: float) -> None:
+        self._distance_s = 1 / per_s
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, **_: object) -> None:
+        """Return when it is the caller's turn."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._distance_s
+        time.sleep(turn - now)
 
 
 def clients(region: str) -> Aws:

@@ -318,7 +318,10 @@ class AwsCloud:
             job = f"{job}#{index}" if self._batch.describe([f"{job}#{index}"]) else job
         elif spec.nodes > 1:
             job = f"{job}:{index}"
-        [said] = self._batch.describe([job]) or [{}]
+        if job == self._known_job(spec):  # looked at for all runs together
+            said = self._board.look(job) or {}
+        else:
+            [said] = self._batch.describe([job]) or [{}]
         stream = said.get("container", {}).get("logStreamName")
         return str(stream) if stream else None
 
