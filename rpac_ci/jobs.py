@@ -286,9 +286,12 @@ class Keys:
         return f"{self.attempt_folder}logs/{index:05d}/{role}/"
 
 
+CONTENT = "content/sha256/"  # where content-addressed bytes are
+
+
 def content_key(sha256: str) -> str:
     """Key of content-addressed bytes; accepts `sha256:<hex>` and plain hex."""
-    return f"content/sha256/{sha256.removeprefix('sha256:')}"
+    return f"{CONTENT}{sha256.removeprefix('sha256:')}"
 
 
 def is_pattern(name: str) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from rpac_ci import objects, processes
-from rpac_ci.downloads import Look, Reader, Report, read_url
+from rpac_ci.downloads import CHUNK, Look, Reader, Report, read_url
 from rpac_ci.errors import SourceError
 from rpac_ci.locators import (
     EarthdataLocator,
@@ -93,13 +93,18 @@ class ContentCache:
             raise SourceError(f"the cache {self.root} cannot be written: {exc.strerror}") from exc
         incoming = Path(name)
         try:
-            # hashing and writing side by side: each takes about as long as the other
+            # hashing and writing side by side: each takes about as long as the other; a thread is
+            # only made for what is large enough
             with os.fdopen(handle, "wb", buffering=0) as file, ThreadPoolExecutor(1) as hashing:
                 for chunk in chunks:
-                    hashed = hashing.submit(hasher.update, chunk)
+                    large = len(chunk) >= CHUNK
+                    hashed = hashing.submit(hasher.update, chunk) if large else None
+                    if hashed is None:
+                        hasher.update(chunk)
                     size += len(chunk)
                     _write(file, chunk)
-                    hashed.result()
+                    if hashed is not None:
+                        hashed.result()
             found = hasher.hexdigest()
             if expected and found != expected:
                 raise SourceError(

@@ -13,22 +13,56 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from rpac_ci import engines, environments
 from rpac_ci.downloads import RefusedError
 from rpac_ci.errors import CloudError, SourceError
-from rpac_ci.jobs import CONTENT_KEPT, EngineName, content_key
+from rpac_ci.jobs import CONTENT, CONTENT_KEPT, EngineName, content_key
 from rpac_ci.locators import FileLocator, HttpsLocator, S3Locator, parse_locator
 from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
 from rpac_ci.sources import Content, ContentCache, fetch, look
+from rpac_ci.storage import Entry, Storage
 from rpac_ci.traffic import nodes_check, nodes_read
 from rpac_ci.workspace import Place
 
 DOCKER = "docker"
+_FETCHES, _UPLOADS = 4, 32  # at once
+_MANY = 100  # inputs; a listing has a thousand objects
 Tell: TypeAlias = Callable[[str, str], None]  # "note" or "moving", and a line
+
+
+class _Kept:
+    """
+    Inputs that the store has by content.
+
+    Those that are there for long do not count: `rpac gc` may just have found that no run needs
+    them, so they are put there again.
+    """
+
+    def __init__(self, storage: Storage, clock: str) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._now: datetime | None = None
+        self._asking = threading.Lock()
+        self._listed: dict[str, Entry] | None = None
+
+    def list(self) -> None:
+        """Ask for all at once, which is less than a question for each of many."""
+        self._listed = {entry.key: entry for entry in self._storage.list(CONTENT)}
+
+    def find(self, sha256: str) -> Entry | None:
+        """Content that will stay; None where there is none."""
+        key = content_key(sha256)
+        there = self._storage.head(key) if self._listed is None else self._listed.get(key)
+        if there is None:
+            return None
+        with self._asking:
+            self._now = self._now or self._storage.now(self._clock)
+        return there if self._now - there.modified <= CONTENT_KEPT / 2 else None
 
 
 class Staging:
@@ -63,20 +97,33 @@ class Staging:
     def all(self) -> dict[str, Any]:
         """Environment and data, side by side; what they are goes into the event log."""
         stop = threading.Event()
-        with ThreadPoolExecutor(max_workers=4) as pool:
+        # small requests wait for answers, so there are more of them than of downloads
+        with ThreadPoolExecutor(_UPLOADS) as uploads, ThreadPoolExecutor(_FETCHES) as pool:
             try:
                 software = pool.submit(self._software, stop)
-                data = {n: pool.submit(self._fetch, n, stop) for n in self._pipeline.data}
-                inputs = {name: future.result() for name, future in data.items()}
+                kept = _Kept(self._workspace.storage, self._clock)
+                if self._images and len(self._pipeline.data) >= _MANY:
+                    kept.list()
+
+                def bring(name: str) -> tuple[dict[str, Any], Future[None] | None]:
+                    staged, content = self._fetch(name, stop, kept)
+                    if content is None:
+                        return staged, None
+                    return staged, uploads.submit(self._upload, name, content, kept)
+
+                data = {name: pool.submit(bring, name) for name in self._pipeline.data}
+                inputs = {}
+                for name, future in data.items():
+                    inputs[name], uploaded = future.result()
+                    if uploaded:
+                        uploaded.result()
                 environment = software.result()
             except BaseException:
                 stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
+                for threads in (pool, uploads):
+                    threads.shutdown(wait=False, cancel_futures=True)
                 raise
-        return {
-            "environment": environment,
-            "data": inputs,
-        }
+        return {"environment": environment, "data": inputs}
 
     def _software(self, stop: threading.Event) -> dict[str, Any] | None:
         """The command's software made ready, and what of it goes into the record."""
@@ -138,11 +185,18 @@ class Staging:
             "images": {"nodes": image, "engine": made.engine_image_id},
         }
 
-    def _fetch(self, name: str, stop: threading.Event) -> dict[str, Any]:
-        """An input brought here, or left to nodes that can read it themselves."""
+    def _fetch(
+        self, name: str, stop: threading.Event, kept: _Kept
+    ) -> tuple[dict[str, Any], Content | None]:
+        """
+        An input brought here, or left to nodes that can read it themselves.
+
+        Returns:
+            Its hash and size, and what is to be uploaded of it.
+        """
         ref = self._pipeline.data[name]
-        if (left := self._left_to_nodes(name, ref)) is not None:
-            return left
+        if (left := self._left_to_nodes(name, ref, kept)) is not None:
+            return left, None
         shown = 0.0
 
         def report(done: int, total: int | None) -> None:
@@ -168,12 +222,12 @@ class Staging:
             )
         if ref.checksum:
             _check_published(content, ref)
-        if self._images and not nodes_read(parse_locator(ref.uri)):
-            self._upload(name, content)
         self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
-        return {"sha256": content.sha256, "size": content.size}
+        staged = {"sha256": content.sha256, "size": content.size}
+        elsewhere = self._images and not nodes_read(parse_locator(ref.uri))
+        return staged, content if elsewhere else None
 
-    def _left_to_nodes(self, name: str, ref: DataRef) -> dict[str, Any] | None:
+    def _left_to_nodes(self, name: str, ref: DataRef, kept: _Kept) -> dict[str, Any] | None:
         """
         An input whose bytes need not come here: pinned, and nodes elsewhere read and check it.
 
@@ -184,7 +238,7 @@ class Staging:
             return None
         locator = parse_locator(ref.uri)
         size: int | None
-        stored = self._workspace.storage.head(content_key(ref.sha256))
+        stored = kept.find(ref.sha256)
         if stored is not None:
             size, where = stored.size, "in the store already"
         elif isinstance(locator, (HttpsLocator, S3Locator)):
@@ -201,17 +255,11 @@ class Staging:
         except RefusedError:
             return None  # to who asks from here; the nodes may be somebody else
 
-    def _upload(self, name: str, content: Content) -> None:
-        """
-        Into the store by content, so that it is there once for all runs.
-
-        Again when it is there for long: `rpac gc` may just have found that no run needs it.
-        """
-        storage, key = self._workspace.storage, content_key(content.sha256)
-        there = storage.head(key)
-        if there is None or storage.now(self._clock) - there.modified > CONTENT_KEPT / 2:
+    def _upload(self, name: str, content: Content, kept: _Kept) -> None:
+        """Into the store by content, so that it is there once for all runs."""
+        if kept.find(content.sha256) is None:
             self._tell("moving", f"data {name} to the store")
-            storage.put_file(key, content.path)
+            self._workspace.storage.put_file(content_key(content.sha256), content.path)
 
     def _past_content(self, ref: DataRef, cache: ContentCache) -> Content | None:
         """

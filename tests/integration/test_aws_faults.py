@@ -31,6 +31,7 @@ from rpac_ci.clouds.aws.board import JobBoard
 from rpac_ci.clouds.aws.plan import AwsPlanner
 from rpac_ci.clouds.aws.requests import NAME, RUN
 from rpac_ci.driver import RunDriver
+from rpac_ci.jobs import Keys
 from rpac_ci.storage import Storage
 from rpac_ci.workspace import Workspace
 from tests.conftest import QUICK, WriteExperiment, campaign, git

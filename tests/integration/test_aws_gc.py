@@ -25,6 +25,7 @@ from tests.integration.conftest import Answer, Terminal
 from tests.integration.test_aws_faults import IMAGE, Lab
 from tests.standins.aftermath import ended
 from tests.standins.aws import AwsStandin, Call, Fault
+from tests.standins.aws_nodes import Nodes
 from tests.standins.faults import start
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,7 @@ DATA = b"sea level, 1993 to 2024\n" * 1000
 
 @pytest.fixture
 def lab(
-    rpac: Terminal, account: AwsStandin, nodes: test_aws_faults.Nodes,
+    rpac: Terminal, account: AwsStandin, nodes: Nodes,
     write_experiment: WriteExperiment,
 ) -> Iterator[Lab]:  # fmt: skip
     """A repository whose experiment has an input beside it."""

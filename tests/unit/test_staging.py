@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import trustme
 from rpac_ci.errors import SourceError
 from rpac_ci.jobs import content_key
 from rpac_ci.pipeline import compile_pipeline, pin
-from rpac_ci.staging import Staging
+from rpac_ci.staging import Staging, _Kept
 from rpac_ci.workspace import Workspace
 from tests.standins import web
 from tests.unit.builders import created, definition
@@ -24,7 +23,6 @@ DATA = b"scene" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 MD5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
 IMAGE = f"ghcr.io/lab/image@sha256:{'0' * 64}"
-_NEVER = threading.Event()
 
 
 @pytest.fixture
@@ -59,9 +57,11 @@ class Desk:
             lambda kind, text: self.notes.append(text) if kind == "note" else None,
             clock="control/run/clock", images="ghcr.io/lab/rpac" if elsewhere else None,
         )  # fmt: skip
-        staged = (
-            staging.all() if elsewhere else {"data": {"scene": staging._fetch("scene", _NEVER)}}
-        )
+        if elsewhere:
+            staged = staging.all()
+        else:  # without an image, which this machine has not
+            kept = _Kept(self.workspace.storage, "control/run/clock")
+            staged = {"data": {"scene": staging._fetch("scene", threading.Event(), kept)[0]}}
         found: dict[str, Any] = staged["data"]["scene"]
         return found
 
