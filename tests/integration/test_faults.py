@@ -102,7 +102,7 @@ def command_runs(rpac: Terminal) -> bool:
     "operation",
     campaign([
         "event claim stage", "event claim submit", "event done watch", "event claim collect",
-        "event claim release", "git fast-import #2", "git update-ref",
+        "event claim release", "git update-ref",
         "git restore", "event committed", "delete open",
     ], every=3),
 )  # fmt: skip
