@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def build(
     names: list[str], *, arguments: Mapping[str, str] | None = None, network: str | None = None,
     variant: str = image_contexts.CPU, report: Report | None = None,
+    stop: threading.Event | None = None,
 ) -> list[Image]:  # fmt: skip
     """
     Build images, and the base first where it is named or not there yet.
@@ -36,6 +37,7 @@ def build(
         network: Docker network of the build's steps; None means `RPAC_IMAGE_BUILD_NETWORK`.
         variant: `cpu`, or `cuda` where there is a lock for it.
         report: hears each step.
+        stop: set it to give the build up.
 
     Raises:
         ProvisioningError: no such image or variant, no Docker engine, or a step failed.
@@ -49,12 +51,13 @@ def build(
     if image_contexts.BASE not in wanted and not find(reference(image_contexts.BASE)):
         wanted.insert(0, image_contexts.BASE)
     context = image_contexts.engine_context()
-    return [_one(name, context, dict(arguments or {}), network, variant, report) for name in wanted]
+    given = dict(arguments or {})
+    return [_one(name, context, dict(given), network, variant, report, stop) for name in wanted]
 
 
 def _one(
     name: str, context: bytes, arguments: dict[str, str], network: str | None, variant: str,
-    report: Report | None,
+    report: Report | None, stop: threading.Event | None,
 ) -> Image:  # fmt: skip
     tag, file = reference(name, variant), f"images/{name}/Dockerfile"
     labels: dict[str, str] = {}
@@ -63,10 +66,10 @@ def _one(
         arguments |= {"RPAC_BASE": base, **image_contexts.variant_arguments(name, variant)}
         # the part before rpac's own code has a name, so that a change of code rebuilds little
         part = f"{tag}-environment"
-        run(context, file, part, report, None, arguments, network, target="environment")
+        run(context, file, part, report, stop, arguments, network, target="environment")
         labels[WITHOUT_CODE] = require(part).id
         arguments |= {"VERSION": __version__, "PROTOCOL": str(PROTOCOL)}
-    run(context, file, tag, report, None, arguments, network, labels=labels)
+    run(context, file, tag, report, stop, arguments, network, labels=labels)
     return require(tag)
 
 

@@ -169,7 +169,26 @@ def publish(image_id: str, repository: str) -> str:
             pass  # not there; or not to be read, which the push will tell
         else:
             return f"{repository}@{known.id}"
-        client.images.get(image_id).tag(repository, tag)
+    return f"{repository}@{push(image_id, repository, tag)}"
+
+
+def push(image: str, repository: str, tag: str) -> str:
+    """
+    An image of this machine to a registry, under a tag.
+
+    Args:
+        image: id or name here.
+        repository: such as `ghcr.io/our-lab/rpac`; Docker has to be signed in there.
+        tag: in that repository.
+
+    Returns:
+        Its digest there, `sha256:…`.
+
+    Raises:
+        ProvisioningError: the registry does not take it.
+    """
+    with docker_engine() as client:
+        client.images.get(image).tag(repository, tag)
         for said in client.images.push(repository, tag, stream=True, decode=True):
             if "error" in said:
                 raise ProvisioningError(
@@ -177,8 +196,8 @@ def publish(image_id: str, repository: str) -> str:
                     hint=f"sign in first: docker login {repository.partition('/')[0]}",
                 )
             if digest := (said.get("aux") or {}).get("Digest"):
-                return f"{repository}@{digest}"
-    raise ProvisioningError(f"{repository} has not said which digest {image_id} has there")
+                return str(digest)
+    raise ProvisioningError(f"{repository} has not said which digest {image} has there")
 
 
 def ensure_environment(

@@ -156,7 +156,7 @@ class Staging:
 
     def _image(self, stop: threading.Event) -> dict[str, Any]:
         """The image of the nodes' containers."""
-        from rpac_ci import images
+        from rpac_ci import image_registry, images
 
         wanted = self._pipeline.environment
         self._tell("moving", "container image")
@@ -165,8 +165,13 @@ class Staging:
         if wanted.image:
             made = images.declared(wanted.image)
         else:
+            engine = self._pipeline.engine.name.value
+            if self._images:
+                image_registry.bring(
+                    engine, self._images, report=lambda text: self._tell("moving", text), stop=stop
+                )
             made = images.ensure_environment(
-                self._pipeline.engine.name.value,
+                engine,
                 self._source_file(wanted.lock) if wanted.lock else None,
                 python=wanted.python,
                 report=lambda text: self._tell("moving", text),

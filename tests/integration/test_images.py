@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rpac_ci import __version__, image_contexts, images
+from rpac_ci import __version__, image_builds, image_contexts, image_registry, images
 from rpac_ci.cli import run
 from rpac_ci.errors import EnvironmentBuildError, ProvisioningError
 from rpac_ci.image_contexts import locked
@@ -20,6 +20,7 @@ from rpac_ci.jobs import PROTOCOL, EngineName, NodeExit
 from rpac_ci.quantities import format_bytes
 from tests.docker_engine import Engine
 from tests.docker_engine import docker_fixture as docker_fixture
+from tests.standins import aws
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 ENGINES = [engine.value for engine in EngineName]
@@ -218,3 +219,45 @@ def test_the_command_line_lists_images_and_says_their_digest(
     said = capsys.readouterr().out.strip()
     assert said == f"rpac/process@{image.digest or image.id}"
     assert images.require(said).id == image.id
+
+
+def test_an_engines_image_is_built_once_and_pulled_by_other_machines(
+    docker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker("process")
+    mine = f"rpac/process:{tmp_path.name}"  # so that what other tests use stays as it is
+    usual = images.reference
+
+    def reference(name: str, variant: str = image_contexts.CPU) -> str:
+        return mine if name == "process" else usual(name, variant)
+
+    monkeypatch.setattr(images, "reference", reference)
+    monkeypatch.setattr(image_builds, "reference", reference)
+    said: list[str] = []
+    with aws.registry(tmp_path) as address:
+        there = f"{address}/rpac"
+        try:
+            image_registry.bring("process", there, report=said.append)
+            assert f"building {mine}" in said
+            built = images.find(mine)
+            assert built is not None
+            (tag,) = [line for line in said if line.startswith(there)]
+
+            said.clear()
+            image_registry.bring("process", there, report=said.append)
+            assert said == [], "it is here"
+
+            forget(mine, tag)  # as on another machine
+            assert images.find(mine) is None
+            image_registry.bring("process", there, report=said.append)
+            assert said == [tag], "nothing is built"
+            pulled = images.find(mine)
+            assert pulled is not None
+            assert (pulled.id, pulled.protocol) == (built.id, PROTOCOL)
+        finally:
+            forget(mine, tag, f"{mine}-environment")
+
+
+def forget(*names: str) -> None:
+    """Take names of images away."""
+    subprocess.run(["docker", "rmi", *names], capture_output=True, check=False, timeout=60)
