@@ -764,7 +764,9 @@ def test_settings_of_a_pull_request_are_shown_and_not_obeyed(lab: Target) -> Non
     assert "until it is merged, the default branch's settings hold" in checked.message
     with harmless(lab):
         assert lab.tells(lab.reader, pull, "/reproduce quick").codes == ["role-too-low"]
-        assert lab.tells(lab.author, pull, "/reproduce quick cloud=aws").codes == ["failed"]
+        assert lab.tells(lab.author, pull, "/reproduce quick cloud=aws").codes == [
+            "cloud-not-allowed"
+        ]
 
 
 @pytest.mark.slow

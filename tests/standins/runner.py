@@ -23,6 +23,7 @@ from typing import Any
 from tests.standins.github import GitHubServer
 
 LIMIT_S = 120.0
+BUILD_S = 500.0  # of a job that may have to build an image
 # what `rpac bot` does, with another clock
 _LATER = """\
 import datetime, os, pathlib, sys
@@ -193,7 +194,7 @@ class Runner:
         checkout = self.checkout(environment)
         results = checkout.parent / "results"
         self.submitted = self.rpac(
-            checkout, environment, "bot", "submit", run, "--out", str(results)
+            checkout, environment, "bot", "submit", run, "--out", str(results), limit_s=BUILD_S
         )
         return self._artifact(results) if results.exists() else None
 
@@ -250,19 +251,25 @@ class Runner:
         )  # fmt: skip
         return folder
 
-    def rpac(self, checkout: Path, environment: Mapping[str, str], *words: str) -> Step:
+    def rpac(
+        self, checkout: Path, environment: Mapping[str, str], *words: str, limit_s: float = LIMIT_S
+    ) -> Step:
         """Run `rpac` in a checkout to its end."""
-        return self._child([sys.executable, "-m", "rpac_ci", *words], checkout, environment)
+        command = [sys.executable, "-m", "rpac_ci", *words]
+        return self._child(command, checkout, environment, limit_s)
 
     def _rpac_later(self, checkout: Path, environment: Mapping[str, str], *words: str) -> Step:
         """The same with a clock that is ahead."""
         command = [sys.executable, "-c", _CLOCK, str(self.later_s), *words]
         return self._child(command, checkout, environment)
 
-    def _child(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> Step:
+    def _child(
+        self, command: list[str], folder: Path, environment: Mapping[str, str],
+        limit_s: float = LIMIT_S,
+    ) -> Step:  # fmt: skip
         done = subprocess.run(
             command, cwd=folder, env=dict(environment), capture_output=True, text=True,
-            timeout=LIMIT_S, check=False,
+            timeout=limit_s, check=False,
         )  # fmt: skip
         return Step(done.returncode, done.stdout, done.stderr)
 

@@ -59,7 +59,7 @@ class JobBoard:
             self._watched = {job: at for job, at in self._watched.items() if at >= stale}
             watched = frozenset(self._watched)
         found: dict[str, dict[str, Any]] = {}
-        for page in pages(watched):
+        for page in pages(sorted(watched)):
             found |= {description["jobId"]: description for description in self._describe(page)}
         self._known, self._asked, self._answered = found, now, watched
 
