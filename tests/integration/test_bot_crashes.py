@@ -77,12 +77,15 @@ class Mortal(Runner):
 
     child: subprocess.Popen[str] | None = None
 
-    def _child(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> Step:
+    def _child(
+        self, command: list[str], folder: Path, environment: Mapping[str, str],
+        limit_s: float = LIMIT_S,
+    ) -> Step:  # fmt: skip
         with subprocess.Popen(
             command, cwd=folder, env=dict(environment), text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as self.child:  # fmt: skip
-            out, err = self.child.communicate(timeout=LIMIT_S)
+            out, err = self.child.communicate(timeout=limit_s)
             return Step(self.child.returncode, out, err)
 
     def lose_the_machine(self) -> None:
