@@ -9,7 +9,7 @@ a function in the cloud, a person at a terminal.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -42,7 +42,10 @@ class Looked:
     problem: str = ""
 
 
-def submit(workspace: Workspace, run: str, results: Path, notify: Notify | None = None) -> Looked:
+def submit(
+    workspace: Workspace, run: str, results: Path, *, enter: Callable[[str], None],
+    notify: Notify | None = None,
+) -> Looked:  # fmt: skip
     """
     Bring a dispatched run on its way, hand over how far it is, and leave.
 
@@ -53,6 +56,7 @@ def submit(workspace: Workspace, run: str, results: Path, notify: Notify | None 
         workspace: a checkout of the default branch, with its settings.
         run: that was dispatched.
         results: folder to write to.
+        enter: signs this job in to a cloud.
         notify: called as the run goes on.
 
     Raises:
@@ -65,6 +69,7 @@ def submit(workspace: Workspace, run: str, results: Path, notify: Notify | None 
     dispatch = bot_jobs.read_order(view, run).dispatch
     if view.settled(run):
         raise PolicyError(f"{run} is over", hint="a job that is run again runs nothing again")
+    enter(dispatch.cloud)
     return _go_on(workspace, view, dispatch, results, notify or (lambda _: None))
 
 

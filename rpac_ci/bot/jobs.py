@@ -107,13 +107,6 @@ def folder_of(workspace: Workspace, run: str) -> Path:
     return workspace.root / ".rpac" / "bot" / run / "tree"
 
 
-def cloud_of(workspace: Workspace, run: str) -> str:
-    """The cloud that a run was dispatched to."""
-    ledger = Ledger(workspace.git)
-    ledger.fetch()
-    return read_order(ledger.view(), run).dispatch.cloud
-
-
 def fetch(workspace: Workspace, run: str) -> Workspace:
     """
     Bring a dispatched run here, ready to be driven; the last thing that needs the network of git.

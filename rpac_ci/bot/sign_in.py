@@ -10,10 +10,9 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from rpac_ci.errors import CredentialsError, PolicyError
-from rpac_ci.github.oidc import AWS_AUDIENCE
+from rpac_ci.github.oidc import AWS_AUDIENCE, AWS_ROLE
 
 TIMEOUT_S = 20.0
-ROLE = "RPAC_AWS_ROLE"
 
 
 def sign_in(cloud: str, environ: MutableMapping[str, str]) -> None:
@@ -33,11 +32,11 @@ def sign_in(cloud: str, environ: MutableMapping[str, str]) -> None:
     address = environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")
     if cloud != "aws" or not address:
         return
-    role = environ.get(ROLE)
+    role = environ.get(AWS_ROLE)
     if not role:
         raise PolicyError(
-            f"the repository has no variable {ROLE}, so its jobs do not know their role on AWS",
-            hint=f"gh variable set {ROLE} --body arn:aws:iam::…; rpac setup aws prints the line",
+            f"the repository has no variable {AWS_ROLE}: its jobs do not know their role on AWS",
+            hint=f"gh variable set {AWS_ROLE} --body ARN; rpac setup aws prints the line",
         )
     token = _token(address, environ.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN", ""), AWS_AUDIENCE)
     path = Path(environ.get("RUNNER_TEMP") or "/tmp") / "rpac-aws-token"  # noqa: S108

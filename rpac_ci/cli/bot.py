@@ -165,12 +165,10 @@ def submit(run: str, out: str) -> None:
     """
     from rpac_ci import terminal
     from rpac_ci.bot import cloud_jobs
-    from rpac_ci.bot.jobs import cloud_of
 
     workspace = _settled(_host())
-    _sign_in(cloud_of(workspace, run))
     with terminal.progress(quiet=False) as notify:
-        looked = cloud_jobs.submit(workspace, run, Path(out), notify)
+        looked = cloud_jobs.submit(workspace, run, Path(out), enter=_sign_in, notify=notify)
     _said([looked])
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rpac_ci.git import Git
     from rpac_ci.site_clouds import AwsSite
 
-VARIABLE = "RPAC_AWS_ROLE"  # of the repository on GitHub; its jobs read the role from there
-
 
 @cli.group()
 def setup() -> None:
@@ -291,10 +289,12 @@ def _show_rights(parsed: Mapping[str, Any], values: Mapping[str, str]) -> None:
 
 
 def _next_steps(current: Stack, made: AwsSite, values: Mapping[str, str]) -> None:
+    from rpac_ci.github.oidc import AWS_ROLE
+
     repository = f"{values['GitHubOrg']}/{values['GitHubRepo']}"
     role = current.outputs.get("DriverRole", "")
     click.echo("\nrpac.yaml has where it is. Next, if it is not so yet:")
-    click.echo(f"  gh variable set {VARIABLE} -R {repository} --body {role}")
+    click.echo(f"  gh variable set {AWS_ROLE} -R {repository} --body {role}")
     click.echo(
         f"  an environment {values['GitHubEnvironment']!r} of {repository} that only the default "
         "branch may use"

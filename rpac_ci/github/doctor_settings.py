@@ -9,7 +9,7 @@ from rpac_ci.errors import GitHubError
 from rpac_ci.git import Git
 from rpac_ci.github.diagnosis import Finding, Severity, fine
 from rpac_ci.github.doctor import file_findings
-from rpac_ci.github.oidc import Subjects
+from rpac_ci.github.oidc import AWS_ROLE, Subjects
 from rpac_ci.github.setup import generated
 from rpac_ci.site_config import CommitBack, SiteConfig
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AWS_ROLE = "RPAC_AWS_ROLE"  # the variable that `rpac-run.yml` reads
 BRANCHES = ("rpac/log", "rpac/ledger")
 # rules under which the bot could not add to its own branch
 _BLOCKING = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rpac_ci.github.answers import OidcSubject, RepositoryInfo
 
 AWS_AUDIENCE = "sts.amazonaws.com"
+AWS_ROLE = "RPAC_AWS_ROLE"  # variable of the repository that tells its jobs their role
 AZURE_AUDIENCE = "api://AzureADTokenExchange"
 _PUBLIC = "token.actions.githubusercontent.com"
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,254}")

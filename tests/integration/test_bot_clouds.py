@@ -8,7 +8,6 @@ child processes; those that enter the cloud do so with a token of their own and 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from tests.conftest import ROOT
 from tests.docker_engine import Engine
 from tests.docker_engine import docker_fixture as docker_fixture
 from tests.integration.lab import QUICK_FILES, Lab
-from tests.standins import aws, oidc
+from tests.standins import aws, oidc, waiting
 from tests.standins.aws import AwsStandin, Fault
 from tests.standins.github import GitHubServer
 from tests.standins.oidc import Issuer
@@ -78,15 +77,16 @@ class CloudLab(Lab):
         hub.push("main", {"rpac.yaml": settings + BUDGETS}, "Runs may go to AWS")
         self.store = Storage(account.site["store"], region=aws.REGION)
 
-    def until(self, done: Callable[[Upkeep], bool], *, looks: int = 60) -> Upkeep:
+    def until(self, done: Callable[[Upkeep], bool]) -> Upkeep:
         """The timer, again and again; here it does not wait for an hour."""
-        found = self.runner.upkeep()
-        for _ in range(looks):
-            if done(found):
-                return found
-            time.sleep(0.5)
+
+        def look() -> Upkeep | None:
             found = self.runner.upkeep()
-        raise AssertionError(f"after {looks} looks: {found}")
+            return found if done(found) else None
+
+        found = waiting.until(look, limit_s=300)
+        assert found is not None
+        return found
 
     def last_words(self, place: Any) -> str:
         """What the bot says of the only run of a place once it is over."""
@@ -282,10 +282,12 @@ class TestTheRepositorysOwnCloud:
         event = lab.hub.dispatch_event(
             sender=lab.maintainer, payload=told, event_type="rpac-run-released"
         )
-        deadline = time.monotonic() + 120
-        while not lab.over(pull) and time.monotonic() < deadline:
-            woken = lab.runner.upkeep("repository_dispatch", event)
-            assert woken.look.clouds == ["aws"]
+
+        def woken() -> bool:
+            assert lab.runner.upkeep("repository_dispatch", event).look.clouds == ["aws"]
+            return lab.over(pull)
+
+        waiting.until(woken, limit_s=300)
         assert "reproduced: identical" in lab.answers(pull)[-1]
 
     def test_a_file_of_the_jobs_own_machine_is_no_input(self, lab: CloudLab) -> None:
