@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from rpac_ci import yaml_io
 from rpac_ci.command_table import Role
 from rpac_ci.errors import Problem
-from rpac_ci.site_clouds import MAX_GROUPS, AwsSite, SiteClouds
+from rpac_ci.site_clouds import MAX_GROUPS, AwsSite, AzureSite, SiteClouds
 from rpac_ci.site_config import (
     CLOUDS,
     DEFAULT_ROLES,
@@ -28,6 +28,7 @@ from rpac_ci.site_config import (
 )
 
 _ROLE = "the ARN of a role such as arn:aws:iam::123456789012:role/rpac-node"
+_UUID = "an id such as 01234567-89ab-cdef-0123-456789abcdef"
 _MONEY = "a price such as '5 USD'"
 _CLOUD = f"one of {', '.join(CLOUDS)}"
 # what is right at each place, for people; `*` stands for any key or item
@@ -86,6 +87,22 @@ FORMS: Mapping[str, str] = MappingProxyType(
         "clouds.aws.job_role": _ROLE,
         "clouds.aws.execution_role": _ROLE,
         "clouds.aws.service_role": _ROLE,
+        "clouds.azure": "a mapping such as {location: westeurope, …}",
+        "clouds.azure.location": "a location such as westeurope",
+        "clouds.azure.name": "2 to 24 lower-case letters and digits, the first a letter",
+        "clouds.azure.subscription": _UUID,
+        "clouds.azure.resource_group": "the name of a resource group such as our-lab",
+        "clouds.azure.account_url": (
+            "a Batch account's address such as https://ourlab.westeurope.batch.azure.com"
+        ),
+        "clouds.azure.store": (
+            "a container, with a prefix or without, such as az://ourlabrpac/runs"
+        ),
+        "clouds.azure.repository": "a repository of images such as ourlab.azurecr.io/rpac",
+        "clouds.azure.identity": "the resource id of a user-assigned identity",
+        "clouds.azure.identity_client_id": _UUID,
+        "clouds.azure.subnet": "the resource id of a subnet",
+        "clouds.azure.pool_allocation_mode": "one of batch_service, user_subscription",
     }
 )
 
@@ -107,6 +124,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "rerun.*": _names(Rerun),
     "clouds": _names(SiteClouds),
     "clouds.aws": _names(AwsSite),
+    "clouds.azure": _names(AzureSite),
 }
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _CREATE_TRIES = 5
 _SIDE_BY_SIDE = 16  # requests of one caller
 _PART, _MAX_PARTS, _SENDING = 16 * 2**20, 10_000, 8  # of a large object; S3 takes so many parts
+_AZURE_KEYS = (
+    "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY",
+    "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN",
+)  # fmt: skip
 _STAGED = re.compile(r"#[0-9]+$")  # what obstore writes before it gives a file its name
 
 
@@ -48,7 +52,7 @@ class Storage:
     ) -> None:
         """
         Args:
-            url: `file:///…`, `s3://bucket/prefix` or `az://container/prefix`.
+            url: `file:///…`, `s3://bucket/prefix` or `az://account/container/prefix`.
             backend: an obstore store to use instead of the one the URL names.
             region: of a bucket; None means what the environment says.
         """
@@ -303,6 +307,8 @@ def _open(url: str, region: str | None) -> ObjectStore:
             return LocalStore(_path(url), mkdir=True)
         if url.startswith("s3:"):
             return _open_s3(url, region)
+        if url.startswith("az:"):
+            return _open_azure(url)
         return from_url(url)
     except Exception as exc:
         raise StorageError(f"the store {url!r} cannot be opened: {exc}") from exc
@@ -312,6 +318,41 @@ def _open_s3(url: str, region: str | None) -> ObjectStore:
     from obstore.store import S3Store
 
     return S3Store.from_url(url, **s3_options(region), **s3_credentials())
+
+
+def _open_azure(url: str) -> ObjectStore:
+    from urllib.parse import urlsplit
+
+    from obstore.store import AzureStore
+
+    where = urlsplit(url)
+    container, _, prefix = where.path.strip("/").partition("/")
+    # AZURE_STORAGE_ENDPOINT, where there is one, leads to what speaks like Blob Storage
+    return AzureStore(
+        container, prefix=prefix or None, account_name=where.netloc, **azure_credentials()
+    )
+
+
+def azure_credentials() -> dict[str, Any]:
+    """
+    Those of the SDK where there is one: it knows `az login`, GitHub's tokens and identities.
+
+    Nodes have none, and obstore asks for the token of their machine's identity. A key or a SAS in
+    obstore's own variables goes before both.
+    """
+    import importlib.util
+
+    if any(os.environ.get(name) for name in _AZURE_KEYS):
+        return {}
+    try:
+        there = importlib.util.find_spec("azure.identity") is not None
+    except ModuleNotFoundError:  # not even the package it is in
+        there = False
+    if not there:
+        return {}
+    from obstore.auth.azure import AzureCredentialProvider
+
+    return {"credential_provider": AzureCredentialProvider()}
 
 
 def s3_endpoint() -> str | None:

@@ -45,8 +45,7 @@ class Place:
     @property
     def places(self) -> list[Self]:
         """One of them for each cloud that has a store: this machine first."""
-        configured = self.config.clouds
-        return [self.on(LOCAL), *(self.on("aws") for _ in [configured.aws] if configured.aws)]
+        return [self.on(LOCAL), *map(self.on, self.config.clouds.configured)]
 
     @cached_property
     def _places(self) -> dict[str, Self]:
@@ -63,13 +62,13 @@ class Place:
         """
         if self.cloud == LOCAL:
             return self._local_storage()
-        account = self.config.clouds.aws if self.cloud == "aws" else None
+        account = self.config.clouds.configured.get(self.cloud)
         if account is None:
             raise CommandError(
                 f"rpac.yaml names no store for cloud={self.cloud}",
                 hint=f"rpac setup {self.cloud} makes one and writes it there",
             )
-        return Storage(account.store, region=account.region)
+        return Storage(account.store, region=getattr(account, "region", None))
 
     def _local_storage(self) -> Storage:
         folder = self.root / ".rpac"

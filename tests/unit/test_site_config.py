@@ -17,7 +17,7 @@ from rpac_ci import schemas, site_config, yaml_io
 from rpac_ci.command_table import VERBS, Role
 from rpac_ci.errors import ExperimentError, HistoryError, Problem
 from rpac_ci.git import Git
-from rpac_ci.site_clouds import AwsSite
+from rpac_ci.site_clouds import AwsSite, AzureSite
 from rpac_ci.site_config import (
     CLOUDS,
     CONFIG_FILE,
@@ -71,6 +71,20 @@ clouds:
     job_role: arn:aws:iam::123456789012:role/rpac-our-lab-node
     execution_role: arn:aws:iam::123456789012:role/rpac-our-lab-pull
     service_role: arn:aws:iam::123456789012:role/rpac-our-lab-batch
+  azure:
+    location: westeurope
+    name: rpacourlab
+    subscription: 01234567-89ab-cdef-0123-456789abcdef
+    resource_group: our-lab
+    account_url: https://ourlab.westeurope.batch.azure.com
+    store: az://ourlabrpac/runs/here
+    repository: ourlab.azurecr.io/rpac
+    identity: /subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/our-lab/providers/\
+Microsoft.ManagedIdentity/userAssignedIdentities/rpac-node
+    identity_client_id: 89abcdef-0123-4567-89ab-cdef01234567
+    subnet: /subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/our-lab/providers/\
+Microsoft.Network/virtualNetworks/lab/subnets/nodes
+    pool_allocation_mode: user_subscription
 """
 
 
@@ -134,6 +148,12 @@ def test_every_key_is_read() -> None:
     assert (aws.region, aws.name, aws.store) == (
         "eu-central-1", "rpacourlab", "s3://our-lab-rpac/runs"
     )  # fmt: skip
+    azure = config.clouds.azure
+    assert azure is not None
+    assert (azure.location, azure.account, azure.registry, azure.store) == (
+        "westeurope", "ourlab", "ourlab.azurecr.io", "az://ourlabrpac/runs/here"
+    )  # fmt: skip
+    assert config.clouds.configured == {"aws": aws, "azure": azure}
 
 
 def test_every_key_has_an_example_above() -> None:
@@ -141,6 +161,8 @@ def test_every_key_has_an_example_above() -> None:
     assert config.model_fields_set == set(SiteConfig.model_fields)
     assert config.clouds.aws is not None
     assert config.clouds.aws.model_fields_set == set(AwsSite.model_fields)
+    assert config.clouds.azure is not None
+    assert config.clouds.azure.model_fields_set == set(AzureSite.model_fields)
 
 
 def test_roles_are_merged_over_the_defaults() -> None:
