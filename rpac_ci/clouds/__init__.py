@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from rpac_ci.clouds.interface import Cloud, Planner
     from rpac_ci.workspace import Place
 
-PLANNERS = {"local": "rpac_ci.clouds.local.plan", "aws": "rpac_ci.clouds.aws.plan"}
-DRIVERS = {"local": "rpac_ci.clouds.local.driver", "aws": "rpac_ci.clouds.aws.driver"}
+_NAMES = ("local", "aws", "azure")
+PLANNERS = {name: f"rpac_ci.clouds.{name}.plan" for name in _NAMES}
+DRIVERS = {name: f"rpac_ci.clouds.{name}.driver" for name in _NAMES}
 
 
 def planner(name: str) -> Planner:

@@ -1,0 +1,1 @@
+"""Azure: the only importer of azure.*, which comes with the extra `azure`."""

@@ -1,0 +1,114 @@
+"""
+Clients of Azure Batch and of its management plane; credentials as azure-identity finds them.
+
+Pools are made through the management plane, because only pools made there have an identity. All
+else goes to the Batch account itself. `AZURE_RESOURCE_MANAGER_ENDPOINT` leads the first to another
+server that speaks the same API; where the second is, `rpac.yaml` says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rpac_ci import __version__
+from rpac_ci.clouds.azure.errors import missing_sdk, translated
+
+if TYPE_CHECKING:
+    from azure.batch import BatchClient
+    from azure.core.credentials import TokenCredential
+    from azure.mgmt.batch import BatchManagementClient
+
+    from rpac_ci.site_clouds import AzureSite
+
+API_VERSION = "2025-06-01"  # of both planes
+ENDPOINT = "AZURE_RESOURCE_MANAGER_ENDPOINT"
+CONNECT_S, READ_S = 5, 30
+TRIES = 4
+
+
+class Azure:
+    """One Batch account; threads may share it."""
+
+    def __init__(self, account: AzureSite, *, credential: TokenCredential | None = None) -> None:
+        """
+        Args:
+            account: what the repository uses of Azure.
+            credential: who asks; by default whom azure-identity finds.
+
+        Raises:
+            CommandError: the SDK is not installed.
+        """
+        self.account = account
+        self._credential = credential or _credential()
+        self._making = threading.Lock()
+
+    @cached_property
+    def batch(self) -> BatchClient:
+        """The account itself."""
+        from azure.batch import BatchClient
+
+        with translated("connecting to Azure Batch"), self._making:
+            return BatchClient(
+                self.account.account_url, self._credential, api_version=API_VERSION, **_options()
+            )
+
+    @cached_property
+    def managed(self) -> BatchManagementClient:
+        """The management plane."""
+        from azure.mgmt.batch import BatchManagementClient
+
+        with translated("connecting to Azure Resource Manager"), self._making:
+            return BatchManagementClient(
+                self._credential, self.account.subscription, os.environ.get(ENDPOINT) or None,
+                api_version=API_VERSION, **_options(),
+            )  # fmt: skip
+
+    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+        """
+        A request to the account that starts something and is done with that.
+
+        The SDK's own functions for these (`begin_…`) start a thread that waits for the end; that
+        for terminating jobs fails in 15.1.0 when it is given no reason.
+
+        Args:
+            method: such as DELETE.
+            path: below the account, such as /pools/x.
+            body: as JSON.
+        """
+        from azure.core.rest import HttpRequest
+
+        kind = {"Content-Type": "application/json; odata=minimalmetadata"} if body else {}
+        request = HttpRequest(
+            method, path, params={"api-version": API_VERSION}, headers=kind, json=body
+        )
+        self.batch.send_request(request).raise_for_status()
+
+    def endpoint(self) -> str | None:
+        """Where Batch is asked when that is not Azure itself; None for Azure."""
+        url = self.account.account_url
+        host = urlsplit(url).hostname or ""
+        return None if host.endswith(".batch.azure.com") else url
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "connection_timeout": CONNECT_S, "read_timeout": READ_S, "retry_total": TRIES - 1,
+        "retry_backoff_max": 10, "user_agent": f"rpac/{__version__}",
+    }  # fmt: skip
+
+
+def _credential() -> TokenCredential:
+    try:
+        import azure.batch
+        import azure.mgmt.batch  # noqa: F401 - said now rather than in the middle of a run
+        from azure.identity import DefaultAzureCredential
+    except ImportError as exc:
+        raise missing_sdk() from exc
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # errors say it in one line
+    with translated("signing in to Azure"):
+        return DefaultAzureCredential()

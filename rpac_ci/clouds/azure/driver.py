@@ -1,0 +1,241 @@
+"""
+Azure at work: N nodes as N tasks of one job of Azure Batch, on a pool of their own.
+
+Prerequisites: the extra `azure`; `clouds.azure` in rpac.yaml; and credentials where azure-identity
+looks for them (`az login`, the variables `AZURE_…`, a managed identity). A store's own endpoint in
+`AZURE_STORAGE_ENDPOINT` is told to the nodes.
+
+    rpac reproduce exp-42 cloud=azure nodes=2
+
+Everything of a run is named by it, so that a second driver finds what a first has made.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from rpac_ci import catalog
+from rpac_ci.canonical import Json
+from rpac_ci.clouds.azure.batch_jobs import BatchJobs
+from rpac_ci.clouds.azure.clients import ENDPOINT, Azure
+from rpac_ci.clouds.azure.plan import CLOUD, gang_of
+from rpac_ci.clouds.azure.pools import GONE_S, Pools, exact_versions, used_s
+from rpac_ci.clouds.azure.quotas import Quotas
+from rpac_ci.clouds.azure.requests import NAME, RUN, Gang
+from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
+from rpac_ci.errors import CloudError, CommandError
+from rpac_ci.experiment_model import Resources
+from rpac_ci.jobs import JobSpec, JobState, Keys, longest_s
+from rpac_ci.pipeline import Target
+
+if TYPE_CHECKING:
+    from rpac_ci.site_clouds import AzureSite
+    from rpac_ci.storage import Storage
+    from rpac_ci.workspace import Place
+
+UNKNOWN_ROOM = 4  # jobs side by side, where quotas cannot be read
+# where a stand-in for Azure is, for the nodes: addresses, never credentials
+PASSED_ON = ("AZURE_STORAGE_ENDPOINT",)
+_CONNECTING = threading.Lock()
+
+
+class AzureCloud:
+    """Nodes on Azure; see `clouds.interface.Cloud`."""
+
+    def __init__(self, shared: Shared, account: AzureSite, storage: Storage) -> None:
+        """
+        Args:
+            shared: by all runs of this process.
+            account: what the repository uses of Azure.
+            storage: the runs' store, where nodes are asked to stop.
+        """
+        self._azure = shared.azure
+        self._quotas = shared.quotas
+        self._pools = Pools(shared.azure)
+        self._jobs = BatchJobs(shared.azure)
+        self._account = account
+        self._storage = storage
+
+    @property
+    def image_repository(self) -> str | None:
+        """Where nodes pull their image from."""
+        return self._account.repository
+
+    def room(self, resources: Resources) -> int:
+        """As many as quotas allow in an account that nobody else uses."""
+        quota = self._quotas.known()
+        if quota is None:
+            return UNKNOWN_ROOM
+        cores = quota.cores // (resources.nodes * resources.cpus) if quota.cores else None
+        return max(1, min(n for n in (quota.pools, quota.jobs, cores, 1000) if n is not None))
+
+    def provision(self, spec: JobSpec) -> Provisioned:
+        """A pool with all of its nodes ready, or none at all."""
+        gang = self._gang(spec, {})
+        name, cancel = gang.name(self._account), Keys(spec.run).cancel
+        self._quotas.check(spec.nodes * catalog.load(CLOUD).machines[gang.machine].cpus)
+        try:
+            self._pools.ensure(name, lambda system: gang.pool(self._account, system))
+            nodes = self._pools.until_ready(
+                name, spec.nodes, stopped=lambda: self._storage.head(cancel) is not None
+            )
+        except CloudError:
+            self._delete_pool(spec, name)
+            raise
+        facts: dict[str, Any] = {
+            "region": self._account.location, "machine": gang.machine, "pool": name,
+            "spot": spec.spot, "systems": exact_versions(nodes),
+        }  # fmt: skip
+        endpoint = self._azure.endpoint()
+        if endpoint is None:
+            return Provisioned(facts=facts)
+        remark = f"not Azure itself: a server that speaks its API, at {endpoint}"
+        return Provisioned(facts={**facts, "endpoint": endpoint}, remarks=(remark,))
+
+    def submit(self, spec: JobSpec, environment: dict[str, str]) -> dict[str, Any]:
+        """The job with a task for every node; those of an earlier try are left alone."""
+        gang = self._gang(spec, environment)
+        name = gang.name(self._account)
+        tasks = [gang.task(self._account, index) for index in range(spec.nodes)]
+        self._jobs.ensure(name, gang.job(self._account), tasks)
+        return {"job": name, "pool": name}
+
+    def observe(self, spec: JobSpec, submitted: dict[str, Any]) -> Observation:
+        """From the states of all tasks."""
+        if not submitted:
+            return Observation(state=JobState.UNKNOWN)
+        return self._jobs.observe(submitted["job"])
+
+    def node_log(self, spec: JobSpec, index: int) -> str:
+        """What the node's task has written; only while there is a node."""
+        return self._jobs.log(self._name(spec), index)
+
+    def stop(self, spec: JobSpec, *, grace_s: float) -> None:
+        """The nodes are asked by way of the store; then the job is terminated."""
+        name = self._name(spec)
+        if self._jobs.get(name) is None:
+            return
+        asked: dict[str, Json] = {"why": "stopped by rpac", "stopped": True}
+        self._storage.create_json(Keys(spec.run).cancel, asked)
+        if self._jobs.observe(name).state is JobState.RUNNING:
+            self._jobs.until_over(name, grace_s)
+        self._jobs.terminate(name, "stopped by rpac")
+        self._jobs.until_over(name, grace_s)
+
+    def release(self, spec: JobSpec) -> dict[str, Any]:
+        """Job and pool deleted, and seen to be gone."""
+        name = self._name(spec)
+        self._jobs.delete(name)
+        self._delete_pool(spec, name)
+        left = {
+            "jobs": int(not self._jobs.is_gone(name, GONE_S)),
+            "pools": int(self._pools.get(name) is not None),
+        }
+        if any(left.values()):
+            raise CloudError(f"{spec.run} still has {left} on Azure", transient=True)
+        return {"left": left, "cost_usd": self._cost(spec)}
+
+    def leftovers(self) -> list[Leftover]:
+        """Pools and jobs of any run of this repository, also those being deleted."""
+        prefix = f"{self._account.name}-"
+        named = {"job": self._jobs.named(prefix), "pool": self._pools.named(prefix)}
+        return [
+            Leftover(run=metadata[RUN], kind=kind, name=name)
+            for kind, found in named.items()
+            for name, metadata in found
+            if metadata.get(NAME) == self._account.name and RUN in metadata
+        ]
+
+    def discard(self, leftover: Leftover) -> None:
+        """Delete it, and see it gone."""
+        things: Pools | BatchJobs = self._pools if leftover.kind == "pool" else self._jobs
+        things.delete(leftover.name)
+        if not things.is_gone(leftover.name, GONE_S):
+            what = f"the {leftover.kind} {leftover.name} is still being deleted"
+            raise CloudError(what, transient=True)
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def _name(self, spec: JobSpec) -> str:
+        return f"{self._account.name}-{spec.run}-{spec.attempt}"
+
+    def _gang(self, spec: JobSpec, environment: dict[str, str]) -> Gang:
+        if not spec.machine:
+            raise CloudError(f"the job of {spec.run} names no machine of Azure")
+        target = Target(cloud=CLOUD, runtime="docker", machine=spec.machine, spot=spec.spot)
+        need = Resources(
+            nodes=spec.nodes, cpus=spec.cpus, memory=spec.memory_mib, gpus=spec.gpus
+        )  # fmt: skip
+        variables = {
+            **{name: os.environ[name] for name in PASSED_ON if os.environ.get(name)},
+            **environment,
+        }
+        if environment:
+            variables["RPAC_STORE"] = self._account.store
+        return gang_of(
+            need, target, run=spec.run, attempt=str(spec.attempt), image=spec.image or "",
+            limit_s=int(longest_s(spec.time_limit_s, spec.waits)), environment=variables,
+        )  # fmt: skip
+
+    def _delete_pool(self, spec: JobSpec, name: str) -> None:
+        """Delete the pool, see it gone, and write down what its nodes were used for."""
+        used = used_s(self._pools.nodes(name), self._storage.now(f"{Keys(spec.run).control}clock"))
+        if used:
+            # a second driver that comes later has no nodes to look at any more
+            self._storage.create_json(_used(spec), {"seconds": used})
+        self._pools.delete(name)
+        if not self._pools.is_gone(name):
+            raise CloudError(
+                f"the pool {name} is still being deleted", hint="try again later", transient=True
+            )
+
+    def _cost(self, spec: JobSpec) -> float | None:
+        """Time of the machines at the catalog's price; None where there is no price."""
+        region = self._account.location
+        price = catalog.load(CLOUD).price(spec.machine or "", region, spot=spec.spot)
+        if price is None:
+            return None
+        used = self._storage.get_json(_used(spec))
+        return catalog.usd(price, used["seconds"]) if used else 0.0
+
+
+def _used(spec: JobSpec) -> str:
+    """Key of the time that machines were there, all together."""
+    return f"{Keys(spec.run).control}used/{spec.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the runs of one process share: clients, and what they know of quotas."""
+
+    azure: Azure
+    quotas: Quotas
+
+
+@cache
+def _shared(account: AzureSite, _endpoint: str | None) -> Shared:
+    """Another endpoint is another cloud."""
+    azure = Azure(account)
+    return Shared(azure, Quotas(azure))
+
+
+def connect(workspace: Place) -> AzureCloud:
+    """
+    Azure for the runs of a workspace.
+
+    Raises:
+        RpacError: the workspace's settings name no account, or the SDK is not installed.
+    """
+    account = workspace.config.clouds.azure
+    if account is None:
+        raise CommandError(
+            "rpac.yaml names nothing on Azure (clouds.azure)",
+            hint="AZURE.md of rpac has what it takes",
+        )
+    with _CONNECTING:  # threads of a study come at once, and are to share what is known
+        shared = _shared(account, os.environ.get(ENDPOINT))
+    return AzureCloud(shared, account, workspace.storage)
