@@ -44,12 +44,13 @@ _SCOPE = (
 ResourceGroup: TypeAlias = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_.()-]{0,89}[A-Za-z0-9_()-]$")
 ]
-# a server that only speaks like Azure Batch is on this machine, and has the account in its path
+# never without TLS, where Azure's SDK sends no token; a server that only speaks like Azure Batch is
+# on this machine, and has the account in its path
 BatchUrl: TypeAlias = Annotated[
     str,
     StringConstraints(
         pattern=r"^(https://[a-z0-9]{3,24}\.[a-z0-9]{3,26}\.batch\.azure\.com"
-        r"|https?://(localhost|127\.0\.0\.1):[0-9]{1,5}/[a-z0-9]{3,24})$"
+        r"|https://(localhost|127\.0\.0\.1):[0-9]{1,5}/[a-z0-9]{3,24})$"
     ),
 ]
 AzUrl: TypeAlias = Annotated[

@@ -22,6 +22,10 @@ from rpac_ci.site_config import SiteConfig, load_site
 from rpac_ci.storage import Storage
 
 LOCAL = "local"
+_HINTS = {
+    "aws": "rpac setup aws makes one and writes it there",
+    "azure": "name store and account under clouds.azure",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,7 @@ class Place:
         if account is None:
             raise CommandError(
                 f"rpac.yaml names no store for cloud={self.cloud}",
-                hint=f"rpac setup {self.cloud} makes one and writes it there",
+                hint=_HINTS.get(self.cloud, ""),
             )
         return Storage(account.store, region=getattr(account, "region", None))
 

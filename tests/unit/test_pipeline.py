@@ -376,7 +376,7 @@ def test_a_past_target_is_kept_unless_another_is_asked_for() -> None:
     ("keys", "words", "message", "hint"),
     [
         ({}, ["cloud=locale"], "there is no cloud 'locale'", "did you mean cloud=local?"),
-        ({}, ["cloud=azure"], "there is no cloud 'azure' in this version", "clouds: local, aws"),
+        ({}, ["cloud=gcp"], "there is no cloud 'gcp' in this version", "clouds: local, aws, azure"),
         ({}, ["runtime=pods"], "cloud=local has no runtime 'pods'", "runtimes: process, docker"),
         ({}, ["nodes=100"], "100 nodes on one machine", "at most 64"),
         (

@@ -116,7 +116,7 @@ class BatchJobs:
         if job is None or job.state in OVER:
             why = job.execution_info.termination_reason if job and job.execution_info else ""
             return Observation(state=JobState.FAILED, detail=f"the job has ended: {why}")
-        if ended and (_is_ended(tasks, 0) or all(_was_there(task) for task in tasks)):
+        if _is_over(tasks):
             return Observation(state=JobState.FAILED, detail="a node was lost")
         return Observation(state=JobState.PENDING, waiting=not ended)
 
@@ -185,11 +185,17 @@ def _failure(task: BatchTask) -> str:
     return str(info.failure_info.message or info.failure_info.code) if info.failure_info else "?"
 
 
-def _is_ended(tasks: list[BatchTask], index: int) -> bool:
-    return any(task.id == task_id(index) and task.state == "completed" for task in tasks)
+def _is_over(tasks: list[BatchTask]) -> bool:
+    """
+    Of tasks none of which runs: whether there is nothing to wait for.
+
+    Without main there is no run. Tasks that were there and are to run again, since their node was
+    lost, would only find that they are strays.
+    """
+    main = any(task.id == task_id(0) and task.state == "completed" for task in tasks)
+    return bool(tasks) and (main or all(map(_was_there, tasks)))
 
 
 def _was_there(task: BatchTask) -> bool:
-    """Whether it is over, or waits to be run again after its node was lost."""
     requeued = task.execution_info.requeue_count if task.execution_info else 0
     return task.state == "completed" or bool(requeued)

@@ -29,6 +29,7 @@ API_VERSION = "2025-06-01"  # of both planes
 ENDPOINT = "AZURE_RESOURCE_MANAGER_ENDPOINT"
 CONNECT_S, READ_S = 5, 30
 TRIES = 4
+METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"})
 
 
 class Azure:
@@ -96,9 +97,18 @@ class Azure:
 
 
 def _options() -> dict[str, Any]:
+    from azure.core.pipeline.policies import RetryPolicy
+
+    class Retries(RetryPolicy[Any, Any]):
+        """Also of what makes things: they have names, and are found to be there already."""
+
+        def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
+            return {**super().configure_retries(options), "methods": METHODS}
+
     return {
-        "connection_timeout": CONNECT_S, "read_timeout": READ_S, "retry_total": TRIES - 1,
-        "retry_backoff_max": 10, "user_agent": f"rpac/{__version__}",
+        "connection_timeout": CONNECT_S, "read_timeout": READ_S,
+        "retry_policy": Retries(retry_total=TRIES - 1, retry_backoff_max=10),
+        "user_agent": f"rpac/{__version__}",
     }  # fmt: skip
 
 

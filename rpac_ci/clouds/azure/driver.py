@@ -183,10 +183,11 @@ class AzureCloud:
 
     def _delete_pool(self, spec: JobSpec, name: str) -> None:
         """Delete the pool, see it gone, and write down what its nodes were used for."""
-        used = used_s(self._pools.nodes(name), self._storage.now(f"{Keys(spec.run).control}clock"))
-        if used:
-            # a second driver that comes later has no nodes to look at any more
-            self._storage.create_json(_used(spec), {"seconds": used})
+        nodes = self._pools.nodes(name)
+        if nodes:
+            # who comes later, after a crash for instance, has no nodes to look at any more
+            now = self._storage.now(f"{Keys(spec.run).control}clock")
+            self._storage.create_json(_used(spec), {"seconds": used_s(nodes, now)})
         self._pools.delete(name)
         if not self._pools.is_gone(name):
             raise CloudError(
@@ -234,7 +235,7 @@ def connect(workspace: Place) -> AzureCloud:
     if account is None:
         raise CommandError(
             "rpac.yaml names nothing on Azure (clouds.azure)",
-            hint="AZURE.md of rpac has what it takes",
+            hint="name store and account there",
         )
     with _CONNECTING:  # threads of a study come at once, and are to share what is known
         shared = _shared(account, os.environ.get(ENDPOINT))

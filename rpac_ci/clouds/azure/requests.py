@@ -40,7 +40,7 @@ class Symbols:
     identity: str = "${site.azure.identity}"
     identity_client_id: str = "${site.azure.identity_client_id}"
     subnet: str = "${site.azure.subnet}"
-    registry: str = "${site.azure.repository}"
+    registry: str = "${site.azure.registry}"
 
 
 Account: TypeAlias = AzureSite | Symbols

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Service:
         self.pools: dict[str, Pool] = {}
         self.jobs: dict[str, Job] = {}
         self.strays: list[Execution] = []
+        self.exit_code: Callable[[Task, int], int] = lambda _, code: code  # as the service tells it
         self.lock = threading.RLock()
         self._runner, self._folder, self._environment = runner, folder, environment
         self._pulling = ThreadPoolExecutor(4)
@@ -334,6 +335,7 @@ class Service:
             return
         limit = task.asked.get("constraints", {}).get("maxWallClockTime")
         code = task.running.poll()
+        code = None if code is None else self.exit_code(task, code)
         if code is None:
             if limit and task.age_s > seconds(limit):
                 self._end(task, "TaskEnded", "The task ran into its wall clock limit")

@@ -196,6 +196,7 @@ class _Process:
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, 9)
+        self._process.wait(20)
 
     def output(self, name: str) -> bytes:
         return (self._folder / name).read_bytes()
