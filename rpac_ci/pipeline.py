@@ -302,12 +302,12 @@ def _wanted(before: Definition, after: Definition, overrides: Overrides) -> Want
     """A command's word first, then a past run's, then the author's."""
     past = before.target if isinstance(before, Pipeline) else Target()
     cloud = overrides.cloud or past.cloud
+    known_runtime = past.runtime if isinstance(before, Pipeline) else None
     if cloud != past.cloud:
-        past = Target(cloud=cloud)
+        past, known_runtime = Target(cloud=cloud), None  # each cloud has its own
     author = after.clouds.get(cloud, CloudChoice())  # type: ignore[call-overload]
     same_need = before.resources == after.resources
     by_image = after.environment.kind is EnvironmentKind.IMAGE
-    known_runtime = past.runtime if isinstance(before, Pipeline) else None
     return Wanted(
         cloud=cloud,
         runtime=overrides.runtime or ("docker" if by_image else known_runtime),

@@ -369,6 +369,16 @@ def test_a_past_target_is_kept_unless_another_is_asked_for() -> None:
     assert compile_pipeline(past, overrides=words).target.runtime == "process"
 
 
+@pytest.mark.parametrize("cloud", ["aws", "azure"])
+def test_on_another_cloud_a_past_run_has_that_cloud_s_own_runtime(cloud: str) -> None:
+    past = compile_pipeline(full())
+    there = compile_pipeline(past, overrides=parse_overrides([f"cloud={cloud}"]))
+    assert (past.target.runtime, there.target.runtime) == ("process", "docker")
+    back = compile_pipeline(there, overrides=parse_overrides(["cloud=local"]))
+    assert back.target.runtime == "process"
+    assert science(back) == science(there) == science(past)
+
+
 # --- what cannot be served is refused before anything starts -------------------------------------
 
 

@@ -12,6 +12,7 @@ Everything of a run is named by it, so that a second driver finds what a first h
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -27,7 +28,13 @@ from rpac_ci.clouds.azure.pools import GONE_S, Pools, exact_versions, used_s
 from rpac_ci.clouds.azure.quotas import Quotas
 from rpac_ci.clouds.azure.requests import NAME, RUN, Gang
 from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
-from rpac_ci.errors import CloudError, CommandError
+from rpac_ci.errors import (
+    CapacityError,
+    CloudError,
+    CommandError,
+    ProvisioningError,
+    QuotaError,
+)
 from rpac_ci.experiment_model import Resources
 from rpac_ci.jobs import JobSpec, JobState, Keys, longest_s
 from rpac_ci.pipeline import Target
@@ -83,8 +90,9 @@ class AzureCloud:
             nodes = self._pools.until_ready(
                 name, spec.nodes, stopped=lambda: self._storage.head(cancel) is not None
             )
-        except CloudError:
-            self._delete_pool(spec, name)
+        except (CapacityError, ProvisioningError, QuotaError):
+            with contextlib.suppress(CloudError):  # the release will say what cannot be deleted
+                self._delete_pool(spec, name)
             raise
         facts: dict[str, Any] = {
             "region": self._account.location, "machine": gang.machine, "pool": name,

@@ -73,7 +73,10 @@ def test_the_smallest_machine_that_serves_is_taken_in_the_account_s_region() -> 
         (["runtime=process"], {}, {}, "cloud=azure has no runtime 'process'"),
         (["region=eastus"], {}, {}, "region=eastus is not where this repository"),
         ([], {}, {"allow": {"regions": {"azure": ["eastus"]}}}, "westeurope is not allowed"),
-        (["machine=Standard_D4s_v5"], {}, {"allow": {"machines": {"azure": ["*_F*"]}}}, "not allo"),
+        (
+            ["machine=Standard_D4s_v5"], {}, {"allow": {"machines": {"azure": ["*_F*"]}}},
+            "Standard_D4s_v5 of azure is not allowed",
+        ),
         (["machine=Standard_D2s_v6"], {}, {}, "did you mean 'Standard_D2s_v5'"),
         (["machine=Standard_NC6s_v3", "gpus=1"], {}, {}, "is retired"),
         (["gpus=3"], {}, {}, "no machine of azure has"),
