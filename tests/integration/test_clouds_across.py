@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_a_run_on_aws_is_reproduced_on_azure_and_back(
     yaml = yaml.replace("{expect: 7}", "{expect: 28}")
     write_experiment("quick", f"{yaml}environment: {{lock: requirements.lock}}\n", files)
 
-    records = []
+    records: list[dict[str, Any]] = []
     for words in (
         ["quick", "cloud=aws", "nodes=2", "memory=2GiB"],
         ["quick@{run}", "cloud=azure"],
