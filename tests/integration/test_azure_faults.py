@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from azure.core.pipeline.policies import RetryPolicy
 
-from rpac_ci import open_runs
+from rpac_ci import catalog, open_runs
+from rpac_ci.catalog.machines import Price
 from rpac_ci.clouds.azure import driver, pools
 from rpac_ci.clouds.azure.clients import ENDPOINT
 from rpac_ci.clouds.azure.driver import AzureCloud
@@ -146,6 +147,8 @@ def test_without_a_fault(lab: Lab) -> None:
     assert done.code == 0, done.out + done.err
     record = lab.is_over(REPRODUCED)
     assert len(record["circumstances"]["nodes"]) == 1
+    system = "the nodes have booted microsoft-dsvm:ubuntu-hpc:2404:24.04.2026100101"
+    assert system in record["circumstances"]["remarks"]
     asked = lab.account.api.count()
     assert [action for action in ASKED if not asked[action]] == [], "the table is complete"
     assert all(asked[action] == 1 for action in (*CHANGING, "GetAccount", "ListImages")), asked
@@ -441,6 +444,20 @@ def test_time_of_machines_is_kept_for_whoever_comes_after_the_pool(
     kept = Storage(account.site["store"]).get_json(f"{Keys(spec.run).control}used/1")
     assert kept["seconds"] >= 0
     assert cloud.release(spec) == {"left": {"jobs": 0, "pools": 0}, "cost_usd": None}
+
+
+def test_what_machines_have_cost_is_their_time_at_the_catalog_s_price(
+    cloud: AzureCloud, account: AzureStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    price = Price(usd_per_hour=3.6, region="eastus", spot=False, source="test", date="2026-01-02")
+    known = replace(catalog.load("azure"), prices={"Standard_D2s_v5": (price,)})
+    monkeypatch.setattr(catalog, "load", lambda _: known)
+    spec = job(account, nodes=2)
+    cloud.provision(spec)
+    storage, used = Storage(account.site["store"]), f"{Keys(spec.run).control}used/1"
+    storage.create_json(used, {"seconds": 200.0})  # by a driver that has died since
+    for _ in range(2):
+        assert cloud.release(spec)["cost_usd"] == pytest.approx(0.2)
 
 
 def test_quotas_say_how_many_runs_there_is_room_for(

@@ -24,7 +24,7 @@ from rpac_ci.canonical import Json
 from rpac_ci.clouds.azure.batch_jobs import BatchJobs
 from rpac_ci.clouds.azure.clients import ENDPOINT, Azure
 from rpac_ci.clouds.azure.plan import CLOUD, gang_of
-from rpac_ci.clouds.azure.pools import GONE_S, Pools, exact_versions, used_s
+from rpac_ci.clouds.azure.pools import GONE_S, Pools, booted, used_s
 from rpac_ci.clouds.azure.quotas import Quotas
 from rpac_ci.clouds.azure.requests import NAME, RUN, Gang
 from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
@@ -96,13 +96,13 @@ class AzureCloud:
             raise
         facts: dict[str, Any] = {
             "region": self._account.location, "machine": gang.machine, "pool": name,
-            "spot": spec.spot, "systems": exact_versions(nodes),
+            "spot": spec.spot,
         }  # fmt: skip
-        endpoint = self._azure.endpoint()
-        if endpoint is None:
-            return Provisioned(facts=facts)
-        remark = f"not Azure itself: a server that speaks its API, at {endpoint}"
-        return Provisioned(facts={**facts, "endpoint": endpoint}, remarks=(remark,))
+        remarks = [f"the nodes have booted {', '.join(booted(nodes))}"]
+        if endpoint := self._azure.endpoint():
+            facts["endpoint"] = endpoint
+            remarks.append(f"not Azure itself: a server that speaks its API, at {endpoint}")
+        return Provisioned(facts=facts, remarks=tuple(remarks))
 
     def submit(self, spec: JobSpec, environment: dict[str, str]) -> dict[str, Any]:
         """The job with a task for every node; those of an earlier try are left alone."""

@@ -171,10 +171,16 @@ def used_s(nodes: list[BatchNode], until: datetime) -> float:
     return sum(max(0.0, age) for age in ages)
 
 
-def exact_versions(nodes: list[BatchNode]) -> list[str]:
-    """Of the systems that the nodes have booted."""
+def booted(nodes: list[BatchNode]) -> list[str]:
+    """The systems that the nodes have booted, as Azure writes them: down to the exact version."""
     images = [node.virtual_machine_info.image_reference for node in nodes]
-    return sorted({image.exact_version for image in images if image and image.exact_version})
+    return sorted(
+        {
+            f"{image.publisher}:{image.offer}:{image.sku}:{image.exact_version or image.version}"
+            for image in images
+            if image
+        }
+    )
 
 
 def _too_few(pool: BatchPool, there: int, wanted: int) -> CloudError:

@@ -114,7 +114,7 @@ class Gang:
                     "resizeTimeout": f"PT{RESIZE_S // 60}M",
                 }
             },
-            "interNodeCommunication": "Enabled",
+            "interNodeCommunication": "Enabled" if self.nodes > 1 else "Disabled",
             "taskSlotsPerNode": 1,
             "taskSchedulingPolicy": {"nodeFillType": "Spread"},
             "metadata": self._metadata(account),
