@@ -8,6 +8,7 @@ Everything a run leaves while it is open lives here, under three prefixes (ARCHI
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import stat
@@ -32,6 +33,10 @@ _AZURE_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY",
     "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN",
 )  # fmt: skip
+_REFUSED = {
+    "s3": "which right is missing: rpac doctor aws",
+    "az": "sign in (az login), or have a role such as Storage Blob Data Contributor there",
+}
 _STAGED = re.compile(r"#[0-9]+$")  # what obstore writes before it gives a file its name
 
 
@@ -286,8 +291,7 @@ class Storage:
         refused = isinstance(exc, (PermissionDeniedError, UnauthenticatedError)) or (
             "403 Forbidden" in first
         )
-        on_aws = refused and self.url.startswith("s3:")
-        hint = "which right is missing: rpac doctor aws" if on_aws else ""
+        hint = _REFUSED.get(self.url.partition(":")[0], "") if refused else ""
         return StorageError(f"{doing} in {self.url} failed: {first[:300]}", hint=hint)
 
 
@@ -352,6 +356,7 @@ def azure_credentials() -> dict[str, Any]:
         return {}
     from obstore.auth.azure import AzureCredentialProvider
 
+    logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # errors say it in one line
     return {"credential_provider": AzureCredentialProvider()}
 
 

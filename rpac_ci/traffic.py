@@ -3,7 +3,8 @@ What a run moves from place to place, who reads it, and what that costs by the c
 
 Nothing is paid for bytes that come into AWS, and none between S3 and machines of one region. Bytes
 that leave a region are paid by GB, by the bucket's owner unless readers pay. What NASA's archives
-and servers behind https take is their own affair. Not in it: requests, storage, a NAT gateway.
+and servers behind https take is their own affair. Not in it: requests, storage, a NAT gateway. What
+Azure takes for bytes that leave one of its regions is not known here.
 
 Source: the data transfer section of https://aws.amazon.com/s3/pricing/ (as of 2026-11).
 """
@@ -29,7 +30,7 @@ from rpac_ci.locators import (
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import format_bytes
 
-HERE = "here"
+HERE, AWS = "here", "aws"
 GB = 2**30  # as AWS bills
 _OWNER, _YOU = "the bucket's owner", "you"
 
@@ -116,8 +117,8 @@ def transfers(
         price = _price(catalog, region, None)
         moves.append(
             Transfer(
-                name="outputs", how="fetched when somebody asks", source=_at(region), target=HERE,
-                usd_per_gb=price, payer=_YOU,
+                name="outputs", how="fetched when somebody asks", source=_there(pipeline),
+                target=HERE, usd_per_gb=price, payer=_YOU,
             )
         )  # fmt: skip
     return moves
@@ -132,10 +133,11 @@ def _of_input(
         if not nodes_check(pipeline, name):
             yield _read(named, "read here first", locator, HERE, catalog, None, size, 1)
         how = f"read by each of {nodes} nodes" if nodes > 1 else "read by the node"
-        yield _read(named, how, locator, _at(region), catalog, region, size, nodes)
+        to = region if pipeline.target.cloud == AWS else None  # other clouds are the internet
+        yield _read(named, how, locator, _there(pipeline), catalog, to, size, nodes)
     elif region:
         how = "uploaded" if source == HERE else "read here and uploaded"
-        yield Transfer(name=named, how=how, source=source, target=_at(region), size=size)
+        yield Transfer(name=named, how=how, source=source, target=_there(pipeline), size=size)
     elif source != HERE:
         yield _read(named, "read here", locator, HERE, catalog, None, size, 1)
 
@@ -167,12 +169,13 @@ def _source(locator: Locator) -> str:
         case HttpsLocator(url):
             return urlsplit(url).hostname or "https"
         case S3Locator(region=region):
-            return _at(region) if region else "s3, region not named"
+            return f"{AWS} {region}" if region else "s3, region not named"
         case EarthdataLocator(host=host):
             return host
         case PypiLocator():
             return "the package index"
 
 
-def _at(region: str) -> str:
-    return f"aws {region}"
+def _there(pipeline: Pipeline) -> str:
+    """Where a run's machines are."""
+    return f"{pipeline.target.cloud} {pipeline.target.region}"

@@ -101,6 +101,9 @@ class Cloud(Protocol):
         """
         Get machines, or nothing.
 
+        May wait for them, for minutes where a cloud must have them before nodes can start; then it
+        gives up soon once the run is to be cancelled.
+
         Raises:
             CapacityError: there are not enough of them; nothing is left allocated.
             ProvisioningError: they could not be made ready.

@@ -99,13 +99,23 @@ def lab(rpac: Terminal, account: AzureStandin) -> None:
 def quick(write: WriteExperiment, engine: str, lock: str | None) -> None:
     yaml = QUICK.format(name="quick").replace("engine: process", f"engine: {engine}")
     files = {"main.py": QUICK_MAIN}
+    if engine in ("torchrun", "horovod"):  # of which another number is another experiment
+        yaml += "resources: {nodes: 2}\n"
     if lock:
         yaml += "environment: {lock: requirements.lock}\n"
         files["requirements.lock"] = (ROOT / lock / "requirements.lock").read_text()
     write("quick", yaml, files)
 
 
-@pytest.mark.parametrize(("engine", "lock"), [("dask", "images/dask"), ("spark", "images/spark")])
+@pytest.mark.parametrize(
+    ("engine", "lock"),
+    [
+        ("dask", "images/dask"),
+        ("spark", "images/spark"),
+        pytest.param("torchrun", "images/torchrun", marks=pytest.mark.nightly),
+        pytest.param("horovod", "images/horovod", marks=pytest.mark.nightly),
+    ],
+)
 def test_two_nodes_on_azure_from_the_command_to_the_report(
     rpac: Terminal, write_experiment: WriteExperiment, account: AzureStandin, docker: Engine,
     engine: str, lock: str,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -265,12 +266,16 @@ def test_no_image_of_machines_will_do(lab: Lab, images: list[Any], because: str)
     assert lab.account.api.count()["CreatePool"] == 0
 
 
-def test_a_run_that_is_cancelled_while_machines_are_awaited(lab: Lab) -> None:
+@pytest.mark.parametrize("by", ["rpac cancel", "Ctrl-C"])
+def test_a_run_that_is_cancelled_while_machines_are_awaited(lab: Lab, by: str) -> None:
     lab.settings.allocation_s = FOREVER
     going = start(lab.rpac.root, "reproduce", "quick", "cloud=azure")
     until(lambda: lab.account.api.count()["GetPool"] > 2)
     [run] = open_runs.names(Workspace.open(lab.rpac.root))
-    assert lab.rpac("cancel", run).code == 0
+    if by == "Ctrl-C":
+        going.send_signal(signal.SIGINT)
+    else:
+        assert lab.rpac("cancel", run).code == 0
     assert ended(going).returncode == 130
     lab.is_over("inconclusive (cancelled)")
 
@@ -467,6 +472,19 @@ def test_quotas_say_how_many_runs_there_is_room_for(
     assert cloud.room(Resources(nodes=2, cpus=2)) == 3
     assert cloud.room(Resources(nodes=100, cpus=4)) == 1
     assert account.api.count()["GetAccount"] == 1, "known for a while"
+
+
+def test_nobody_who_is_signed_in_is_told_in_a_line(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("IDENTITY_ENDPOINT")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no az, whose user it may be otherwise
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
+    answer = lab.reproduce()
+    assert answer.code == 5
+    assert "sign in (az login)" in answer.err
+    assert answer.err.count("\n") <= 3, answer.err
+    assert "Attempted credentials" not in capfd.readouterr().err
 
 
 def test_a_signature_of_the_store_that_has_expired_is_told(

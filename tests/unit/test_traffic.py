@@ -24,9 +24,10 @@ def moves(
         engine="dask", environment={"lock": "requirements.lock"}, data={"x": {"uri": uri, **data}},
         verify=rules or {}, outputs=["metrics.json", *(rules or {})],
     )  # fmt: skip
+    cloud = any(word.startswith("cloud=") for word in words)
     pipeline = compile_pipeline(
         asked,
-        overrides=parse_overrides([*words] if "cloud=local" in words else ["cloud=aws", *words]),
+        overrides=parse_overrides([*words] if cloud else ["cloud=aws", *words]),
     )
     sizes = {"x": size} if size is not None else {}
     return transfers(pipeline, catalog.load("aws"), sizes)
@@ -132,6 +133,15 @@ def test_what_must_come_here_too_is_told_twice(more: dict[str, Any]) -> None:
 )
 def test_a_run_here_reads_here_and_brings_nothing_back(uri: str, said: list[str]) -> None:
     assert told(uri, "cloud=local", size=3072) == said
+
+
+def test_on_azure_buckets_of_aws_are_far_away_and_what_leaves_it_has_no_known_price() -> None:
+    assert told("s3://bucket/x.nc?region=us-east-1", "cloud=azure", "nodes=2", sha256=HASH) == [
+        "data.x: read by each of 2 nodes, aws us-east-1 to azure eastus, size not known; "
+        "0.09 USD per GB, paid by the bucket's owner",
+        "outputs: fetched when somebody asks, azure eastus to here, size not known; "
+        "price not known, paid by you",
+    ]
 
 
 def test_without_a_catalog_no_price_is_made_up() -> None:

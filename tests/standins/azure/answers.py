@@ -7,7 +7,7 @@ from typing import Any
 from tests.standins.azure.state import Job, Json, Node, Pool, Task
 
 
-def pool(found: Pool, url: str, resource: str) -> Json:
+def pool(found: Pool, url: str) -> Json:
     """A pool in the data plane."""
     asked, (dedicated, spot) = found.asked["properties"], found.targets
     machine = dict(found.machine)

@@ -279,11 +279,11 @@ class Api:
 
     def _get_pool(self, route: Route, request: Request) -> Answer:
         found = self.service.pool(request.parts["pool"])
-        return self._one(route, request, answers.pool(found, self.service.url, ""))
+        return self._one(route, request, answers.pool(found, self.service.url))
 
     def _list_pools(self, route: Route, request: Request) -> Answer:
         pools = self.service.pools.values()
-        return self._many(route, request, [answers.pool(p, self.service.url, "") for p in pools])
+        return self._many(route, request, [answers.pool(p, self.service.url) for p in pools])
 
     def _delete_pool(self, route: Route, request: Request) -> Answer:
         self.service.delete_pool(request.parts["pool"])

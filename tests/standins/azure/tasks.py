@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 NODE_ROOT = "/mnt/batch"
+USER = "1003:1005"  # Batch runs containers as the task's own user, whatever the image says
 PROGRAM = "/opt/rpac/bin/python"  # of our images
 # options of `docker create` that tasks may have here, and whether a value follows
 _OPTIONS = {"--network": True, "--ipc": True, "--shm-size": True, "--entrypoint": True}
@@ -119,7 +120,7 @@ class _Container:
                 entrypoint=asked.get("--entrypoint"), environment=dict(self._order.environment),
                 init="--init" in asked, shm_size=asked.get("--shm-size"),
                 volumes={str(self._order.folder): {"bind": NODE_ROOT, "mode": "rw"}},
-                labels={"rpac.test": "azure"},
+                labels={"rpac.test": "azure"}, user=USER,
             )  # fmt: skip
             with self._lock:
                 self._container = container
