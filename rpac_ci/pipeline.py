@@ -26,7 +26,6 @@ from rpac_ci.errors import PipelineError
 from rpac_ci.experiment_model import (
     Arg,
     ArgRole,
-    CloudChoice,
     CloudChoices,
     Data,
     Engine,
@@ -118,11 +117,26 @@ class Wanted:
     spot: bool | None = None
 
 
+class MachineChange(Model):
+    """How the machine differs from that of the run that is repeated."""
+
+    recorded: str  # cloud and machine
+    grade: Literal["A", "B", "C", "D"]  # of `catalog.fidelity`
+    differs: list[str] = Field(default_factory=list)  # what of it, in words
+    substituted: bool = False  # the recorded machine is retired
+
+    def __str__(self) -> str:
+        verb = "substitutes the retired" if self.substituted else "in place of"
+        what = f": {', '.join(self.differs)}" if self.differs else ""
+        return f"grade {self.grade}, {verb} {self.recorded}{what}"
+
+
 class Lineage(Model):
     """The run this pipeline was made from, and the changes put on top (key -> value as typed)."""
 
     reproduces: str | None = None
     changes: dict[str, str] = Field(default_factory=dict)
+    machine: MachineChange | None = None  # where it is not the recorded one
 
 
 class Definition(Model):
@@ -164,7 +178,11 @@ class Pipeline(Definition):
 
     def to_json(self) -> dict[str, Json]:
         """Plain values under their document names."""
-        return {**super().to_json(), "target": self.target.to_json()}
+        return {
+            **super().to_json(),
+            "target": self.target.to_json(),
+            "lineage": self.lineage.without_defaults(["machine"]),
+        }
 
     def to_bytes(self) -> bytes:
         """Canonical YAML: equal pipelines give equal bytes."""
@@ -277,14 +295,13 @@ def compile_pipeline(
     """
     from rpac_ci import clouds, engines
     from rpac_ci.overriding import change
+    from rpac_ci.placing import place
 
     overrides = overrides or Overrides()
     changed = change(definition, overrides)
     neutral = {name: getattr(changed, name) for name in Definition.model_fields}
     engines.check(Definition(**neutral))
-    wanted = _wanted(definition, changed, overrides)
-    planner = clouds.planner(wanted.cloud)
-    target = planner.settle(changed, wanted, site or SiteConfig())
+    target, machine = place(definition, changed, overrides, site or SiteConfig())
     asked = (word.split("=", 1) for word in overrides.words)
     return Pipeline(
         **neutral,
@@ -293,30 +310,9 @@ def compile_pipeline(
             reproduces=reproduces,
             # `sha` says which commit is meant: it is checked, and changes nothing
             changes=dict(sorted((key, value) for key, value in asked if key != "sha")),
+            machine=machine,
         ),
-        requests=planner.render(changed, target),
-    )
-
-
-def _wanted(before: Definition, after: Definition, overrides: Overrides) -> Wanted:
-    """A command's word first, then a past run's, then the author's."""
-    past = before.target if isinstance(before, Pipeline) else Target()
-    cloud = overrides.cloud or past.cloud
-    known_runtime = past.runtime if isinstance(before, Pipeline) else None
-    if cloud != past.cloud:
-        past, known_runtime = Target(cloud=cloud), None  # each cloud has its own
-    author = after.clouds.get(cloud, CloudChoice())  # type: ignore[call-overload]
-    same_need = before.resources == after.resources
-    by_image = after.environment.kind is EnvironmentKind.IMAGE
-    return Wanted(
-        cloud=cloud,
-        runtime=overrides.runtime or ("docker" if by_image else known_runtime),
-        region=overrides.region or past.region,
-        machine=overrides.machine or (past.machine if same_need else None) or author.machine,
-        mode=past.mode or author.mode,
-        spot=next(
-            (s for s in (overrides.spot, past.spot or None, author.spot) if s is not None), None
-        ),
+        requests=clouds.planner(target.cloud).render(changed, target),
     )
 
 

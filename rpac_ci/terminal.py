@@ -93,7 +93,7 @@ def show_conclusion(conclusion: Conclusion) -> None:
     console = Console(highlight=False)
     verdict, record = conclusion.verdict, conclusion.record
     shown = [c for c in verdict.checks if c.required or c.agreement is Agreement.DIFFERENT]
-    _print_columns(
+    print_columns(
         console,
         ("check", "rule", "expected", "observed", ""),
         map(_check_row, shown or verdict.checks),
@@ -104,7 +104,7 @@ def show_conclusion(conclusion: Conclusion) -> None:
             (name, escape(format_value(metrics[name].value, metrics[name].unit)))
             for name in sorted(metrics)
         ]
-        _print_columns(console, ("metric", "value"), rows)
+        print_columns(console, ("metric", "value"), rows)
     if record.outcome.metrics_problem and not record.outcome.log_tail:
         console.print(escape(record.outcome.metrics_problem), style="yellow", soft_wrap=True)
     if record.outcome.log_tail:
@@ -135,7 +135,7 @@ def _check_row(check: Check) -> tuple[str, ...]:
     )
 
 
-def _print_columns(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_columns(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Columns as wide as they must be: a cut digest or run id cannot be copied."""
     table = [header, *rows]
     if len(table) == 1:
@@ -164,12 +164,12 @@ def show_study(concluded: StudyConclusion) -> None:
         )
         for member in study.members
     ]
-    _print_columns(console, ("run", *keys, "command", "verdict"), rows)
+    print_columns(console, ("run", *keys, "command", "verdict"), rows)
     _print_spread(console, study)
     if study.pooled:
         console.print("\nall runs as one sample:")
         header = ("check", "rule", "expected", "observed", "")
-        _print_columns(console, header, map(_check_row, study.pooled.checks))
+        print_columns(console, header, map(_check_row, study.pooled.checks))
     style = _colour(study.outcome)
     console.print(f"\n[bold {style}]{study.outcome}[/]: {escape(study.reason)}", soft_wrap=True)
     console.print(f"study   {study.study}")
@@ -193,7 +193,7 @@ def _print_spread(console: Console, study: StudyRecord) -> None:
     ]
     if rows:
         console.print()
-        _print_columns(console, ("metric", "runs", "mean", "standard deviation"), rows)
+        print_columns(console, ("metric", "runs", "mean", "standard deviation"), rows)
 
 
 def show_study_plan(planned: StudyPlan) -> None:
@@ -209,7 +209,7 @@ def show_study_plan(planned: StudyPlan) -> None:
         )
         for number, (plan, changes) in enumerate(planned.members, 1)
     ]
-    _print_columns(console, ("run", "changes", "machines", "", "pipeline"), rows)
+    print_columns(console, ("run", "changes", "machines", "", "pipeline"), rows)
     for remark in planned.remarks:
         console.print(f"  {escape(remark)}")
 
@@ -221,7 +221,7 @@ def show_comparison(found: RunComparison) -> None:
     rows: list[Sequence[str]] = [
         ("verdict", *(f"[{_colour(outcome)}]{outcome}[/]" for outcome in found.outcomes))
     ]
-    _print_columns(console, ("", first, second), rows)
+    print_columns(console, ("", first, second), rows)
     console.print(
         f"\n{'the same' if found.same_science else 'other'} science, "
         f"{'the same' if found.same_pipeline else 'another'} pipeline"
@@ -236,7 +236,7 @@ def show_comparison(found: RunComparison) -> None:
         for change in found.changes
     ]
     console.print()
-    _print_columns(console, ("changed", "first", "second", "could explain a number"), rows)
+    print_columns(console, ("changed", "first", "second", "could explain a number"), rows)
     rows = [
         (
             escape(pair.name),
@@ -248,10 +248,10 @@ def show_comparison(found: RunComparison) -> None:
         for pair in found.metrics
     ]
     console.print()
-    _print_columns(console, ("metric", "first", "second", "difference", "relative"), rows)
+    print_columns(console, ("metric", "first", "second", "difference", "relative"), rows)
     rows = [(escape(pair.path), pair.says, escape(pair.note)) for pair in found.outputs]
     console.print()
-    _print_columns(console, ("output", "", ""), rows)
+    print_columns(console, ("output", "", ""), rows)
 
 
 def _short(value: object) -> str:
@@ -275,6 +275,7 @@ def show_plan(planned: Plan) -> None:
         ("engine", _engine(pipeline)),
         ("where", _where(pipeline)),
         ("machines", _machines(planned)),
+        *[("fidelity", str(change)) for change in [pipeline.lineage.machine] if change],
         ("limits", f"{format_duration(pipeline.limits.time)}"),
         *[("cost", cost) for cost in [_cost(planned)] if cost],
         ("environment", _environment(planned)),
@@ -354,7 +355,7 @@ def show_machines(rows: Sequence[tuple[Catalog, Machine]], region: str | None) -
         if machine.retired:
             note = f"retired: {_replacement(known, machine)}"
         cells.append([escape(cell) for cell in (*row, note)])
-    _print_columns(Console(highlight=False), [*header, ""], cells)
+    print_columns(Console(highlight=False), [*header, ""], cells)
 
 
 def _replacement(known: Catalog, machine: Machine) -> str:

@@ -315,6 +315,8 @@ def _planned(ticket: Ticket, planned: Plan) -> list[str]:
     facts = [
         ("Commit", f"`{ticket.head}`"),
         ("Where", f"{quiet(ticket.cloud)}, {machines}, engine {pipeline.engine.name}"),
+        *[("Machine", quiet(name)) for name in [ticket.machine] if name],
+        *[("Fidelity", quiet(str(change))) for change in [pipeline.lineage.machine] if change],
         ("Command", f"`{as_code(' '.join(pipeline.command))}`"),
         ("Time limit", format_duration(pipeline.limits.time)),
         ("Cost", cost),

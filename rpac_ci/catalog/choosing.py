@@ -73,7 +73,8 @@ def choose(
 
     known = load(cloud)
     if machine is not None:
-        return _named(need, _find(known, machine), known, allowed, arch, substitute)
+        found = _find(known, machine, need, allowed)
+        return _named(need, found, known, allowed, arch, substitute)
     there = [m for m in known.machines.values() if not m.retired and not m.burstable]
     ranked = sorted(there, key=lambda m: rank(m, need, known, region))
     serving = [m for m in ranked if not lacks(m, need, arch)]
@@ -152,7 +153,7 @@ def _shown(need: Resources) -> str:
 # --- a machine by its name ----------------------------------------------------------------------
 
 
-def _find(known: Catalog, name: str) -> Machine:
+def _find(known: Catalog, name: str, need: Resources, allowed: Sequence[str] | None) -> Machine:
     from rpac_ci.command_table import near
 
     if name in known.machines:
@@ -162,8 +163,22 @@ def _find(known: Catalog, name: str) -> Machine:
     raise PipelineError(
         f"the catalog of {known.cloud} has no machine {name[:80]!r}"
         + (f", did you mean {meant!r}?" if meant else ""),
-        hint=f"rpac catalog show {known.cloud} lists them",
+        hint=_elsewhere(known.cloud, name, need, allowed)
+        or f"rpac catalog show {known.cloud} lists them",
     )
+
+
+def _elsewhere(cloud: str, name: str, need: Resources, allowed: Sequence[str] | None) -> str:
+    """What comes nearest to a machine of another cloud, where the name is one's."""
+    from rpac_ci.catalog.equivalents import nearest
+    from rpac_ci.catalog.files import CLOUDS, load
+
+    for other in CLOUDS:
+        if machine := load(other).machines.get(name):
+            choice = nearest(machine, need, cloud, allowed=allowed)
+            there = f"machine={choice.machine.name}, grade {choice.grade}"
+            return f"it is a machine of {other}; what comes nearest to it is {there}"
+    return ""
 
 
 def _named(

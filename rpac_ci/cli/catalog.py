@@ -69,6 +69,20 @@ def refresh(cloud: str, region: str, output: Path | None, as_json: bool) -> None
     click.echo(f"wrote {file}")
 
 
+@catalog.command()
+@JSON
+def mapping(as_json: bool) -> None:
+    """Show what serves each concern on each cloud, and which needs a cloud can meet."""
+    from rpac_ci import terminal_clouds
+    from rpac_ci.catalog import mapping as mappings
+
+    known = mappings.load()
+    if as_json:
+        print_json(known.to_json())
+    else:
+        terminal_clouds.show_mapping(known)
+
+
 def _plain(known: Catalog, machine: Machine, region: str | None) -> dict[str, object]:
     price = known.price(machine.name, region)
     return {**dataclasses.asdict(machine), "price": dataclasses.asdict(price) if price else None}

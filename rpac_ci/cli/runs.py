@@ -141,11 +141,13 @@ def plan(target: str, overrides: tuple[str, ...], allow_dirty: bool, as_json: bo
 
 
 def _plan_json(planned: Plan) -> dict[str, Any]:
+    change = planned.pipeline.lineage.machine
     return {
         "target": str(planned.target),
         "pipeline_digest": planned.pipeline.digest,
         "science_digest": planned.science,
         "variant": planned.variant,
+        "machine_change": change.to_json() if change else None,
         "price_usd": planned.price,
         "transfers": [transfer.to_json() for transfer in planned.transfers],
         "reference": planned.reference.to_json(),

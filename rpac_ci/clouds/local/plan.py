@@ -20,13 +20,7 @@ class LocalPlanner:
     capabilities = Capabilities(runtimes=("process", "docker"), gpus=True, max_nodes=64)
 
     def settle(self, definition: Definition, wanted: Wanted, site: SiteConfig) -> Target:
-        """Nothing to choose but the runtime; see `Planner.settle`."""
-        choices = {"region": wanted.region, "machine": wanted.machine, "spot": wanted.spot or None}
-        if asked := [key for key, value in choices.items() if value is not None]:
-            raise PipelineError(
-                f"cloud local has no {' and no '.join(asked)} to choose",
-                hint=f"leave out {' '.join(f'{key}=…' for key in asked)}",
-            )
+        """Nothing to choose but the runtime; what else is asked for, the mapping has refused."""
         runtime = wanted.runtime or "process"
         if runtime not in self.capabilities.runtimes:
             raise PipelineError(

@@ -75,7 +75,7 @@ def test_nodes_on_spot_machines_are_a_gang() -> None:
     [
         (["spot=true"], {"clouds": {"aws": {"mode": "mnp"}}}, {}, "spot machines never start"),
         ([], {"clouds": {"aws": {"mode": "mnp"}}}, {}, "needs a private subnet"),
-        (["runtime=process"], {}, {}, "cloud=aws has no runtime 'process'"),
+        (["runtime=process"], {}, {}, "cloud=aws cannot meet runtime=process"),
         (["region=us-west-2"], {}, {}, "region=us-west-2 is not where this repository"),
         ([], {}, {"allow": {"regions": {"aws": ["us-east-1"]}}}, "eu-central-1 is not allowed"),
         (["machine=c6i.large"], {}, {"allow": {"machines": {"aws": ["m6i.*"]}}}, "not allowed"),
