@@ -45,6 +45,7 @@ class Kind(StrEnum):
     TOPIC = "<command>"
     OVERRIDES = "key=value …"
     FILTERS = "filter …"
+    UNFAIR = "unfair=true"
 
     @property
     def takes_the_rest(self) -> bool:
@@ -175,10 +176,18 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             ),
             Verb(
                 name="compare",
-                arguments=(_RUN, _RUN),
+                arguments=(_RUN, _RUN, Argument(Kind.UNFAIR, required=False)),
                 description="Put two runs side by side: what differs, what that could explain, "
-                "numbers and files.",
-                examples=("compare 20260102T030405Z-0a1b2c3d 4e5f6071",),
+                "numbers and files, time and cost.",
+                details=(
+                    "Ratios of times and costs are left out, with the reasons, where they are not "
+                    "fair: other machines (grade C or D), prices of other days, a stand-in of a "
+                    "cloud. `unfair=true` shows them all the same.",
+                ),
+                examples=(
+                    "compare 20260102T030405Z-0a1b2c3d 4e5f6071",
+                    "compare 0a1b2c3d 4e5f6071 unfair=true",
+                ),
                 role=Role.READ,
             ),
             Verb(

@@ -129,6 +129,7 @@ class Compare:
     verb: ClassVar[str] = "compare"
     first: str
     second: str
+    unfair: bool | None = None  # also ratios that are not fair
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,13 @@ def _changes(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _unfair(words: Sequence[str]) -> bool:
+    key, _, value = words[0].partition("=")
+    if key != "unfair" or value not in ("true", "false"):
+        raise CommandError(f"got {words[0][:80]!r}, expected unfair=true or nothing more")
+    return value == "true"
+
+
 _READERS: Mapping[Kind, Callable[[Sequence[str]], object]] = MappingProxyType(
     {
         Kind.TARGET: lambda words: parse_target(words[0]),
@@ -247,6 +255,7 @@ _READERS: Mapping[Kind, Callable[[Sequence[str]], object]] = MappingProxyType(
         Kind.TOPIC: lambda words: topic_of(words[0]),
         Kind.OVERRIDES: _changes,
         Kind.FILTERS: _filters,
+        Kind.UNFAIR: _unfair,
     }
 )
 

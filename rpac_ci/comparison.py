@@ -8,7 +8,16 @@ from typing import Any
 
 from rpac_ci.canonical import Json
 from rpac_ci.changes import Change, between
-from rpac_ci.records import ContentComparison, MetricValue, RunRecord, summary
+from rpac_ci.performance import PerformanceComparison
+from rpac_ci.performance import compare as compare_performance
+from rpac_ci.records import (
+    ContentComparison,
+    MetricValue,
+    RunRecord,
+    Status,
+    performance,
+    summary,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +62,32 @@ class RunComparison:
     runs: tuple[str, str]
     outcomes: tuple[str, str]
     same_pipeline: bool
-    same_science: bool
+    science: tuple[str, str]
+    proved: tuple[bool, bool]  # the digest was computed anew from the pipeline and what was read
+    performance: PerformanceComparison | None  # of two runs that succeeded
     changes: Sequence[Change]
     metrics: Sequence[MetricPair]
     outputs: Sequence[OutputPair]
+
+    @property
+    def same_science(self) -> bool:
+        """Whether one is a reproduction of the other."""
+        return self.science[0] == self.science[1]
+
+    @property
+    def science_text(self) -> str:
+        """What the digests of the science say, in one sentence."""
+        wrong = [run for run, well in zip(self.runs, self.proved, strict=True) if not well]
+        if wrong:
+            return (
+                f"The science of {' and '.join(wrong)} cannot be proved: this version computes "
+                "another digest from the pipeline than the record has."
+            )
+        if self.same_science:
+            return (
+                f"The same science in both, computed anew from their pipelines: {self.science[0]}"
+            )
+        return f"Other science, computed anew from their pipelines: {' and '.join(self.science)}"
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -65,6 +96,9 @@ class RunComparison:
             "outcomes": list(self.outcomes),
             "same_pipeline": self.same_pipeline,
             "same_science": self.same_science,
+            "science": list(self.science),
+            "science_proved": list(self.proved),
+            "performance": self.performance.to_json() if self.performance else None,
             "changes": [
                 {"key": c.key, "kind": c.kind, "first": c.before, "second": c.after,
                  "could_explain": c.effect.value}
@@ -80,7 +114,12 @@ class RunComparison:
 
 
 def compare(
-    first: RunRecord, second: RunRecord, contents: Sequence[ContentComparison] = ()
+    first: RunRecord,
+    second: RunRecord,
+    contents: Sequence[ContentComparison] = (),
+    *,
+    proved: tuple[bool, bool] = (True, True),
+    unfair: bool = False,
 ) -> RunComparison:
     """
     Put two runs side by side.
@@ -89,13 +128,17 @@ def compare(
         first: the one that the other is measured by.
         second: the other.
         contents: what a look into outputs with other bytes has found.
+        proved: whether the science digest of each is what its pipeline gives.
+        unfair: also give ratios of times and costs that are not fair.
     """
     names = sorted(first.outcome.metrics.keys() | second.outcome.metrics.keys())
     return RunComparison(
         runs=(first.run, second.run),
         outcomes=(_outcome(first), _outcome(second)),
         same_pipeline=first.identity.pipeline == second.identity.pipeline,
-        same_science=first.identity.science == second.identity.science,
+        science=(first.identity.science, second.identity.science),
+        proved=proved,
+        performance=_performance(first, second, unfair=unfair),
         changes=between(summary(first), summary(second)),
         metrics=[
             MetricPair(
@@ -104,6 +147,17 @@ def compare(
             for n in names
         ],
         outputs=_outputs(first, second, {found.path: found for found in contents}),
+    )
+
+
+def _performance(
+    first: RunRecord, second: RunRecord, *, unfair: bool
+) -> PerformanceComparison | None:
+    if not first.outcome.status is second.outcome.status is Status.SUCCEEDED:
+        return None
+    same = first.identity.science == second.identity.science
+    return compare_performance(
+        performance(first), performance(second), same_science=same, unfair=unfair
     )
 
 

@@ -33,6 +33,7 @@ from rpac_ci.records import (
     RunRecord,
     Status,
     as_reference,
+    has_its_science,
 )
 from rpac_ci.reproduction_log import ReproductionLog, RunPath
 from rpac_ci.source_trees import SourceTree
@@ -175,6 +176,8 @@ def _of_run(workspace: Workspace, target: Target) -> Callable[[Overrides], Plan]
             definition, overrides=overrides, reproduces=path.run, site=workspace.config
         )
         remarks = []
+        if not has_its_science(record, past):
+            remarks.append("science: this version of rpac computes another digest for the past run")
         if not overrides.words and pipeline.requests != past.requests:
             remarks.append("compiler: this version of rpac renders the stored pipeline differently")
         changed = {k: list(v) for k, v in differences(definition, pipeline).items()}

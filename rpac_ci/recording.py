@@ -13,6 +13,7 @@ from rpac_ci.canonical import Json, canonical_json, digest
 from rpac_ci.events import Event, Kind
 from rpac_ci.jobs import Reason
 from rpac_ci.pipeline import Pipeline, rule_json, science
+from rpac_ci.placement import placement
 from rpac_ci.records import (
     Circumstances,
     ContentComparison,
@@ -120,6 +121,12 @@ def _circumstances(
         images=environment.get("images", {}),
         hashed_lock=environment.get("hashed", False),
         oversubscribed=_oversubscribed(pipeline, provisioned),
+        placement=placement(
+            pipeline.target,
+            pipeline.lineage.machine,
+            endpoint=provisioned.get("facts", {}).get("endpoint"),
+            told=state.results.get(Step.RELEASE, {}),
+        ),
         started=state.created_at,
         finished=_finished(events),
         phases=_phases(state, collected, events),

@@ -7,14 +7,16 @@ machines, host names and users have no place in it.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from rpac_ci.canonical import canonical_json, digest, readable_json
+from rpac_ci.canonical import Json, canonical_json, digest, readable_json
 from rpac_ci.experiment_model import Arg, ArgRole, Engine, Model
-from rpac_ci.pipeline import EnvironmentRef, SourceRef
+from rpac_ci.pipeline import EnvironmentRef, Pipeline, SourceRef, science
+from rpac_ci.placement import Performance, Placement
 from rpac_ci.training import TrainingRecord
 
 
@@ -102,6 +104,7 @@ class Circumstances(Model):
     images: dict[str, str] = Field(default_factory=dict)  # of containers: what for -> id
     hashed_lock: bool = False  # every package was checked against a hash in the lock
     oversubscribed: bool = False  # more processors asked for than there are
+    placement: Placement | None = None  # which machines of a cloud
     started: str
     finished: str
     phases: list[Phase]
@@ -160,6 +163,7 @@ class ReferenceRun(Model):
     summary: dict[str, Any]  # its circumstances, see `summary`
     seed: int | None = None
     samples: dict[str, SampleValue] = Field(default_factory=dict)
+    performance: Performance | None = None
 
 
 class ReferenceKind(StrEnum):
@@ -246,6 +250,11 @@ class RunRecord(Model):
     reference: Reference
     verdict: Verdict | None = None
 
+    def to_json(self) -> dict[str, Json]:
+        """Plain values; a run on this machine says nothing of machines of a cloud."""
+        around = self.circumstances.without_defaults(["placement"])
+        return {**super().to_json(), "circumstances": around}
+
     def to_bytes(self) -> bytes:
         """The bytes of `record.json`."""
         return readable_json(self.to_json())
@@ -275,6 +284,9 @@ def summary(record: RunRecord) -> dict[str, Any]:
         "python": around.python,
         "rpac": around.rpac,
     }
+    if (placed := around.placement) is not None:
+        flat |= {"region": placed.region, "instance": placed.machine, "endpoint": placed.endpoint}
+        flat["spot"] = placed.spot or None
     for key in ("cpu", "kernel", "system", "machine"):
         flat[key] = ", ".join(sorted({str(node.get(key)) for node in around.nodes})) or None
     gpus = [str(gpu.get("name")) for node in around.nodes for gpu in node.get("gpus") or ()]
@@ -311,4 +323,36 @@ def as_reference(record: RunRecord, *, packages: bool = True) -> ReferenceRun:
         summary=flat,
         seed=record.identity.seed,
         samples=record.outcome.samples,
+        performance=performance(record),
     )
+
+
+def has_its_science(record: RunRecord, pipeline: Pipeline) -> bool:
+    """Whether the science digest is what the pipeline and the bytes that were read give."""
+    read = record.identity.data.items()
+    observed = {name: data.sha256 for name, data in read if data.sha256}
+    return science(pipeline, observed).digest == record.identity.science
+
+
+def performance(record: RunRecord) -> Performance:
+    """How long a run took and what it cost."""
+    around = record.circumstances
+    command = [p.duration_s for p in around.phases if p.name == "command" and p.inside]
+    span = datetime.fromisoformat(around.finished) - datetime.fromisoformat(around.started)
+    return Performance(
+        cloud=around.cloud,
+        nodes=len(around.nodes),
+        command_s=command[0] if command else None,
+        total_s=round(max(0.0, span.total_seconds()), 3),
+        cost_usd=record.outcome.cost_usd,
+        hardware="; ".join(sorted({_hardware(node) for node in around.nodes})) or None,
+        oversubscribed=around.oversubscribed,
+        placement=around.placement,
+    )
+
+
+def _hardware(node: dict[str, Any]) -> str:
+    gpus = ", ".join(str(gpu.get("name")) for gpu in node.get("gpus") or ())
+    memory = int(node.get("memory_total_mib") or 0) / 1024
+    seen = f"{node.get('cpu')}, {node.get('cpus_online')} online, {memory:.1f} GiB"
+    return f"{seen}, {gpus}" if gpus else seen

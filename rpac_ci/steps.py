@@ -30,6 +30,7 @@ from rpac_ci.jobs import (
 from rpac_ci.locators import file_name, parse_locator
 from rpac_ci.metrics import parse_metrics
 from rpac_ci.pipeline import Pipeline, total_ranks
+from rpac_ci.placement import bought
 from rpac_ci.quantities import count
 from rpac_ci.records import Reference
 from rpac_ci.run import RunState, Step
@@ -312,7 +313,7 @@ class Steps:
     def _release(self) -> dict[str, Any]:
         released = self._cloud.release(self.spec())
         self._storage.delete(self._keys.secret)
-        return released
+        return {**released, **bought(self._pipeline.target)}
 
 
 def _before_the_nodes(observed: Observation) -> str:

@@ -226,6 +226,7 @@ def show_comparison(found: RunComparison) -> None:
         f"\n{'the same' if found.same_science else 'other'} science, "
         f"{'the same' if found.same_pipeline else 'another'} pipeline"
     )
+    console.print(escape(found.science_text), soft_wrap=True)
     rows = [
         (
             escape(change.key),
@@ -252,6 +253,10 @@ def show_comparison(found: RunComparison) -> None:
     rows = [(escape(pair.path), pair.says, escape(pair.note)) for pair in found.outputs]
     console.print()
     print_columns(console, ("output", "", ""), rows)
+    if found.performance:
+        from rpac_ci.terminal_clouds import show_performance
+
+        show_performance(found.performance, found.runs)
 
 
 def _short(value: object) -> str:

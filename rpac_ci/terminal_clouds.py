@@ -8,12 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from rpac_ci.catalog.mapping import CLOUDS
+from rpac_ci.performance import fidelity
 from rpac_ci.terminal import print_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rpac_ci.catalog.mapping import Row, ServiceMapping
+    from rpac_ci.performance import PerformanceComparison
 
 
 def show_mapping(known: ServiceMapping) -> None:
@@ -43,3 +45,18 @@ def _print_notes(console: Console, name: str, row: Row) -> None:
     for cloud, note in notes.items():
         if note:
             console.print(f"  {cloud}: {escape(note)}", soft_wrap=True)
+
+
+def show_performance(found: PerformanceComparison, runs: tuple[str, str]) -> None:
+    """Times and costs of two runs, the grade of their machines, and which ratios are fair."""
+    console = Console(highlight=False)
+    console.print()
+    rows = [tuple(map(escape, line.cells)) for line in found.lines]
+    print_columns(console, ("time and cost", "first", "second", "ratio"), rows)
+    console.print(escape(fidelity(found)), soft_wrap=True)
+    for note in found.notes:
+        console.print(escape(note), soft_wrap=True)
+    if found.unfair_cost and not found.anyway:
+        console.print(f"all the same: rpac compare {' '.join(runs)} unfair=true", soft_wrap=True)
+    for which, price in zip(("first", "second"), found.prices, strict=True):
+        console.print(f"price of the {which}: {escape(price)}", soft_wrap=True)

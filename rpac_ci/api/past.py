@@ -23,6 +23,7 @@ from rpac_ci.records import (
     RunRecord,
     Status,
     as_reference,
+    has_its_science,
 )
 from rpac_ci.reproduction_log import REPORTS, Entry, ReproductionLog, RunPath
 from rpac_ci.sources import ContentCache
@@ -75,7 +76,9 @@ def _find_run(log: ReproductionLog, run: str) -> RunPath:
     return log.find(name, experiment or None)
 
 
-def compare(first: str, second: str, *, repository: Path | str = ".") -> RunComparison:
+def compare(
+    first: str, second: str, *, repository: Path | str = ".", unfair: bool = False
+) -> RunComparison:
     """
     Put two runs side by side: what differs, what that could explain, their numbers and files.
 
@@ -85,16 +88,20 @@ def compare(first: str, second: str, *, repository: Path | str = ".") -> RunComp
         first: a run, which the other is measured by.
         second: another run.
         repository: a folder in it.
+        unfair: also give ratios of times and costs that are not fair, with the reasons.
     """
-    return compare_in(Workspace.open(repository), first, second)
+    return compare_in(Workspace.open(repository), first, second, unfair=unfair)
 
 
-def compare_in(workspace: Workspace, first: str, second: str) -> RunComparison:
+def compare_in(
+    workspace: Workspace, first: str, second: str, *, unfair: bool = False
+) -> RunComparison:
     """`compare` in a workspace that is open already."""
     log = ReproductionLog(workspace.git)
     paths = _find_run(log, first), _find_run(log, second)
     records = read_record(log, paths[0]), read_record(log, paths[1])
-    rules = load_pipeline(log.read(paths[0], "pipeline.yaml")).verify
+    pipelines = [load_pipeline(log.read(path, "pipeline.yaml")) for path in paths]
+    rules = pipelines[0].verify
     reference = Reference(kind=ReferenceKind.RUN, runs=[as_reference(records[0])])
     outputs = [output.to_json() for output in records[1].outcome.outputs]
     found = output_comparisons.compare(
@@ -103,7 +110,8 @@ def compare_in(workspace: Workspace, first: str, second: str) -> RunComparison:
         folder=workspace.scratch.parent / "compare",
     )  # fmt: skip
     contents = [ContentComparison.model_validate(item) for item in found]
-    return comparison.compare(*records, contents)
+    proved = (has_its_science(records[0], pipelines[0]), has_its_science(records[1], pipelines[1]))
+    return comparison.compare(*records, contents, proved=proved, unfair=unfair)
 
 
 def fetch(

@@ -54,7 +54,9 @@ def answer(
             runs = past_runs.find(git, command.experiment, filters, last=LAST)
             return comments.block("The newest first:", history_table(runs, filters))
         case Compare():
-            return comments.comparison(compare_in(context.workspace, command.first, command.second))
+            there, unfair = context.workspace, bool(command.unfair)
+            found = compare_in(there, command.first, command.second, unfair=unfair)
+            return comments.comparison(found)
         case Cancel():
             return _cancel(context, view, command.run, actor=actor, comment=comment)
         case Accept():

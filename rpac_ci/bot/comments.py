@@ -19,6 +19,7 @@ from rpac_ci.errors import RpacError
 from rpac_ci.formats.markdown import check_table
 from rpac_ci.formats.markdown_parts import details, fence, table
 from rpac_ci.github.limits import mention_safe
+from rpac_ci.performance import fidelity
 from rpac_ci.planning import Plan
 from rpac_ci.quantities import count, format_duration, format_value
 from rpac_ci.records import RunRecord, Status
@@ -420,10 +421,11 @@ def block(title: str, content: str) -> str:
 def comparison(found: RunComparison) -> str:
     """Two runs side by side."""
     first, second = found.runs
-    same = "the same" if found.same_science else "other"
     lines = [
         f"`{as_code(first)}`: {quiet(found.outcomes[0])}; `{as_code(second)}`: "
-        f"{quiet(found.outcomes[1])}; {same} science",
+        f"{quiet(found.outcomes[1])}",
+        "",
+        quiet(found.science_text),
     ]
     changes = [
         (quiet(c.key), quiet(_short(c.before)), quiet(_short(c.after)), c.effect.value)
@@ -445,6 +447,14 @@ def comparison(found: RunComparison) -> str:
     outputs = [(quiet(pair.path), pair.says, quiet(pair.note)) for pair in found.outputs]
     if outputs:
         lines += ["", table(("Output", "", ""), outputs)]
+    if spent := found.performance:
+        rows = [tuple(map(quiet, line.cells)) for line in spent.lines]
+        lines += ["", quiet(fidelity(spent)), "", table(("", "First", "Second", "Ratio"), rows), ""]
+        lines += [f"- {quiet(note)}" for note in spent.notes]
+        if spent.unfair_cost and not spent.anyway:
+            lines += [f"- All the same: `/compare {as_code(first)} {as_code(second)} unfair=true`"]
+        for which, price in zip(("first", "second"), spent.prices, strict=True):
+            lines += [f"- Price of the {which}: {quiet(price)}"]
     return "\n".join(lines)
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from rpac_ci import yaml_io
-from rpac_ci.catalog.files import FOLDER, Date, Text
+from rpac_ci.catalog.files import FOLDER, ONLY_NAMES, Date, Text
 from rpac_ci.errors import ExperimentError, PipelineError
 from rpac_ci.experiment_model import Model
 
@@ -29,8 +29,19 @@ CLOUDS = ("aws", "azure", "local")
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,30}$")]
 
 
+def _one_of_two(schema: dict[str, Any]) -> None:
+    schema["oneOf"] = [
+        {"required": ["by"], "properties": {"none": False}},
+        {"required": ["none"], "properties": {"by": False, "how": False}},
+    ]
+    for name in ("by", "how", "none"):
+        schema["properties"][name] = schema["properties"][name]["anyOf"][0]
+
+
 class Cell(Model):
     """What one cloud has: something that serves, or the reason why nothing does."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of_two)
 
     by: Text | None = None
     how: Text | None = None
@@ -61,12 +72,12 @@ class Row(Model):
 
 
 class ServiceMapping(Model):
-    """The whole file."""
+    """What serves each concern of a run on each cloud, and which needs it can meet."""
 
     schema_: Annotated[Literal["rpac/mapping/1"], Field(alias="schema")]
     date: Date
-    concerns: dict[Key, Row]
-    needs: dict[Key, Row]
+    concerns: Annotated[dict[Key, Row], ONLY_NAMES]
+    needs: Annotated[dict[Key, Row], ONLY_NAMES]
 
 
 @cache

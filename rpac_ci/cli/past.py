@@ -45,12 +45,16 @@ def history(words: tuple[str, ...], last: int, refs: tuple[str, ...], as_json: b
 @cli.command(help=terminal_help("compare"))
 @click.argument("first", metavar="RUN")
 @click.argument("second", metavar="RUN")
+@click.argument("words", nargs=-1, metavar="[unfair=true]")
 @JSON
-def compare(first: str, second: str, as_json: bool) -> None:
+def compare(first: str, second: str, words: tuple[str, ...], as_json: bool) -> None:
     """Two runs by their ids, or parts of them."""
     from rpac_ci import api, terminal
+    from rpac_ci.commands import Compare, parse_words
 
-    found = api.compare(first, second)
+    asked = parse_words(("compare", first, second, *words))
+    assert isinstance(asked, Compare)
+    found = api.compare(first, second, unfair=bool(asked.unfair))
     if as_json:
         print_json(found.to_json())
     else:

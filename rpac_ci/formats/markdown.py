@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from rpac_ci.changes import against_reference, explanation
 from rpac_ci.formats.markdown_parts import code, details, fence, table, text
+from rpac_ci.formats.performance import performance_section
 from rpac_ci.formats.training import training_section
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count, format_bytes, format_duration, format_value
@@ -47,6 +48,7 @@ def report(record: RunRecord, pipeline: Pipeline, *, figures: Sequence[str]) -> 
         _failure(record),
         _checks(record),
         _changes(record),
+        performance_section(record),
         _grades(record),
         _figures(figures),
         training_section(record.outcome.training, record.outcome.training_problem),
@@ -72,6 +74,7 @@ def _head(record: RunRecord) -> str:
         ("Asked by", text(asked) + (f", `{code(who.words)}`" if who.words else "")),
         ("Started", text(around.started)),
         ("Where", text(f"{around.cloud}, {nodes}, engine {record.identity.engine.name}")),
+        *[("Machines", text(shown)) for shown in [_placed(record)] if shown],
         ("Pipeline", f"`{record.identity.pipeline}`"),
         ("Science", f"`{record.identity.science}`"),
         ("Code", _source(record)),
@@ -93,6 +96,17 @@ def _head(record: RunRecord) -> str:
             table(("", ""), facts),
         ]
     )
+
+
+def _placed(record: RunRecord) -> str:
+    """Which machines of a cloud, and how near they are to those of the run that is repeated."""
+    placed = record.circumstances.placement
+    if placed is None:
+        return ""
+    parts = [placed.machine, placed.region, placed.mode, "spot" if placed.spot else None]
+    parts += [f"at {placed.endpoint}" if placed.endpoint else None]
+    parts += [str(placed.change) if placed.change else None]
+    return ", ".join(filter(None, parts))
 
 
 def _source(record: RunRecord) -> str:

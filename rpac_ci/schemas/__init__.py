@@ -12,6 +12,7 @@ from typing import Any
 from rpac_ci import experiment_model, site_config
 from rpac_ci.canonical import Json, readable_json
 from rpac_ci.catalog.files import CatalogFile
+from rpac_ci.catalog.mapping import ServiceMapping
 from rpac_ci.experiment_model import Model
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import RunRecord
@@ -24,6 +25,7 @@ def generate() -> dict[str, Json]:
     return {
         "catalog.schema.json": _of("rpac/catalog/1", CatalogFile),
         "experiment.schema.json": experiment_model.json_schema(),
+        "mapping.schema.json": _of("rpac/mapping/1", ServiceMapping),
         "pipeline.schema.json": _of("rpac/pipeline/1", Pipeline),
         "record.schema.json": _of("rpac/record/1", RunRecord),
         "site.schema.json": site_config.json_schema(),

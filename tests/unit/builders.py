@@ -16,6 +16,7 @@ from rpac_ci.events import Event, Kind
 from rpac_ci.experiment_model import Experiment
 from rpac_ci.jobs import JobSpec, RunId
 from rpac_ci.pipeline import Definition, Pipeline, compile_pipeline, define, science
+from rpac_ci.placement import bought
 from rpac_ci.recording import build
 from rpac_ci.records import Reference, ReferenceKind, RunRecord, as_reference
 from rpac_ci.source_trees import SourceFile, SourceTree, make
@@ -125,6 +126,8 @@ def finished(
     message: str = "",
     log_tail: str = "",
     collected: Mapping[str, Any] | None = None,
+    endpoint: str | None = None,
+    cost_usd: float | None = 0.0,
 ) -> RunRecord:
     """
     The record of a run that went through all its steps.
@@ -141,6 +144,8 @@ def finished(
         message: more about it.
         log_tail: the end of the log.
         collected: further results of the step `collect`.
+        endpoint: of a stand-in of the provider.
+        cost_usd: of the machines.
     """
     outputs = dict(files or {})
     if metrics is not None or metrics_problem:
@@ -160,7 +165,9 @@ def finished(
         "log_tail": log_tail,
         **(collected or {}),
     }
-    return build(run, pipe, story(pipe, reference, seen, reason, message, result))
+    facts = {"endpoint": endpoint} if endpoint else {}
+    told = story(pipe, reference, seen, reason, message, result, facts=facts, cost_usd=cost_usd)
+    return build(run, pipe, told)
 
 
 def story(
@@ -170,22 +177,25 @@ def story(
     reason: str = "completed",
     message: str = "",
     result: Mapping[str, Any] | None = None,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    cost_usd: float | None = 0.0,
 ) -> list[Event]:
     """All events of a run whose steps each went well at the first try."""
     results: Sequence[tuple[str, dict[str, Any]]] = [
         ("stage", {"data": dict(seen or {}), "environment": None}),
-        ("provision", {"facts": {}, "remarks": []}),
+        ("provision", {"facts": dict(facts or {}), "remarks": []}),
         ("submit", {}),
         ("watch", {"reason": reason, "message": message}),
         ("collect", dict(result or {})),
-        ("release", {"left": {}, "cost_usd": 0.0}),
+        ("release", {"left": {}, "cost_usd": cost_usd, **bought(pipe.target)}),
     ]
-    facts: list[tuple[Kind, dict[str, Any]]] = [(Kind.CREATED, created(pipe, reference))]
+    told: list[tuple[Kind, dict[str, Any]]] = [(Kind.CREATED, created(pipe, reference))]
     for step, outcome in results:
         if step != "watch":
-            facts.append((Kind.CLAIM, claim(step)))
-        facts.append((Kind.DONE, {"step": step, "result": outcome}))
-    return events(*facts)
+            told.append((Kind.CLAIM, claim(step)))
+        told.append((Kind.DONE, {"step": step, "result": outcome}))
+    return events(*told)
 
 
 def claim(step: str, nonce: str = "me") -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_descriptions_are_one_sentence(verb: Verb) -> None:
 def test_usage_shows_what_may_be_left_out() -> None:
     assert VERBS["reproduce"].usage == "reproduce <experiment>[@<run>] [key=value …]"
     assert VERBS["status"].usage == "status [<run>]"
-    assert VERBS["compare"].usage == "compare <run> <run>"
+    assert VERBS["compare"].usage == "compare <run> <run> [unfair=true]"
 
 
 def test_every_kind_of_argument_is_used() -> None:

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from rpac_ci import experiment_model, experiments, schemas, yaml_io
 from rpac_ci.canonical import readable_json
-from rpac_ci.catalog import files
+from rpac_ci.catalog import files, mapping
 from rpac_ci.errors import ExperimentError
 from rpac_ci.pipeline import compile_pipeline
 from rpac_ci.verdict import judge
@@ -20,8 +20,8 @@ from tests.conftest import ROOT, asset
 from tests.unit.builders import definition, finished, pipeline
 
 NAMES = [
-    "catalog.schema.json", "experiment.schema.json", "pipeline.schema.json", "record.schema.json",
-    "site.schema.json",
+    "catalog.schema.json", "experiment.schema.json", "mapping.schema.json", "pipeline.schema.json",
+    "record.schema.json", "site.schema.json",
 ]  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_the_committed_schemas_are_up_to_date() -> None:
     assert committed == generated
 
 
-@pytest.mark.parametrize("name", ["catalog", "experiment", "pipeline", "record", "site"])
+@pytest.mark.parametrize("name", ["catalog", "experiment", "mapping", "pipeline", "record", "site"])
 def test_they_are_schemas_and_name_the_version_of_their_documents(name: str) -> None:
     schema = validator(name).schema
     Draft202012Validator.check_schema(schema)
@@ -154,6 +154,21 @@ def test_a_pipeline_with_something_added_is_refused() -> None:
 @pytest.mark.parametrize("cloud", files.CLOUDS)
 def test_the_shipped_catalogs_fit(cloud: str) -> None:
     assert wrong("catalog", yaml_io.load(files.path(cloud)).value) == []
+
+
+def test_the_shipped_mapping_fits_and_one_with_a_hole_does_not() -> None:
+    document: Any = yaml_io.load(mapping.FILE).value
+    assert wrong("mapping", document) == []
+    cell = document["concerns"]["store"]["aws"]
+    for broken in (
+        {**cell, "none": "x"},
+        {"source": "x"},
+        {"none": "x", "how": "y", "source": "z"},
+    ):
+        document["concerns"]["store"]["aws"] = broken
+        assert wrong("mapping", document) == ["concerns/store/aws"]
+    del document["concerns"]["store"]["aws"]
+    assert wrong("mapping", document) == ["concerns/store"]
 
 
 CATALOG: dict[str, Any] = {
