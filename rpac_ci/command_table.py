@@ -118,8 +118,12 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
                 arguments=(_TARGET, _OVERRIDES),
                 description="Show what `reproduce` would do and what differs from the reference, "
                 "without doing it.",
-                details=("It takes the same words as `reproduce`.",),
-                examples=("plan eddy-census nodes=2",),
+                details=(
+                    "It takes the same words as `reproduce`. Several clouds (`cloud=aws,local`) "
+                    "are shown side by side: machines and how alike they are, prices, costs; one "
+                    "that cannot serve says why.",
+                ),
+                examples=("plan eddy-census nodes=2", "plan eddy-census cloud=aws,azure,local"),
                 role=Role.WRITE,
             ),
             Verb(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rpac_ci.catalog.mapping import Row, ServiceMapping
     from rpac_ci.performance import PerformanceComparison
+    from rpac_ci.side_by_side import SideBySide
 
 
 def show_mapping(known: ServiceMapping) -> None:
@@ -45,6 +46,15 @@ def _print_notes(console: Console, name: str, row: Row) -> None:
     for cloud, note in notes.items():
         if note:
             console.print(f"  {cloud}: {escape(note)}", soft_wrap=True)
+
+
+def show_side_by_side(beside: SideBySide) -> None:
+    """Plans for several clouds, a column each, and why some have none."""
+    console = Console(highlight=False)
+    cells = [tuple(map(escape, row)) for row in beside.rows]
+    print_columns(console, ("", *map(escape, beside.header)), cells)
+    for note in beside.notes:
+        console.print(escape(note), soft_wrap=True)
 
 
 def show_performance(found: PerformanceComparison, runs: tuple[str, str]) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         sweep,
         validate,
     )
-    from rpac_ci.api.studies import plan_study, study
+    from rpac_ci.api.studies import plan_clouds, plan_study, study
     from rpac_ci.api.upkeep import collect, fsck, gc, push
     from rpac_ci.collector import Collected
     from rpac_ci.comparison import RunComparison
@@ -83,6 +83,7 @@ __all__ = [
     "history",
     "logs",
     "plan",
+    "plan_clouds",
     "plan_study",
     "push",
     "reproduce",
@@ -97,7 +98,7 @@ __all__ = [
 _HOMES = {
     "rpac_ci.api.past": ("Acceptance accept compare fetch history logs show"),
     "rpac_ci.api.runs": ("Submitted advance cancel plan reproduce status submit sweep validate"),
-    "rpac_ci.api.studies": "plan_study study",
+    "rpac_ci.api.studies": "plan_clouds plan_study study",
     "rpac_ci.api.upkeep": ("collect fsck gc push"),
     "rpac_ci.collector": "Collected",
     "rpac_ci.comparison": "RunComparison",

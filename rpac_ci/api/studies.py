@@ -15,6 +15,7 @@ from rpac_ci.study_words import axes
 from rpac_ci.workspace import Workspace
 
 if TYPE_CHECKING:
+    from rpac_ci.side_by_side import SideBySide
     from rpac_ci.study_runs import StudyConclusion, StudyPlan
 
 
@@ -43,6 +44,38 @@ def plan_study(
 
     workspace = Workspace.open(repository)
     return study_runs.plan(workspace, target, words, found, allow_dirty=allow_dirty)
+
+
+def plan_clouds(
+    target: str,
+    overrides: Sequence[str] | Mapping[str, object],
+    *,
+    repository: Path | str = ".",
+    allow_dirty: bool = False,
+) -> SideBySide | None:
+    """
+    Plans for several clouds side by side; None when not the cloud alone is a list.
+
+    A cloud that cannot serve has its reason instead of a plan.
+
+    Args:
+        target: as for `plan_study`.
+        overrides: as for `plan_study`, such as `["cloud=aws,local", "nodes=2"]`.
+        repository: a folder in it.
+        allow_dirty: accept uncommitted changes in the experiment's files.
+
+    Raises:
+        PipelineError: none of the clouds can serve.
+    """
+    found = axes(words_of(overrides))
+    if found is None:
+        return None
+    from rpac_ci import side_by_side
+
+    if not side_by_side.is_asked(found):
+        return None
+    workspace = Workspace.open(repository)
+    return side_by_side.plan(workspace, target, found, allow_dirty=allow_dirty)
 
 
 def study(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from rpac_ci import policy
-from rpac_ci.bot import Context, Handled, comments
+from rpac_ci.bot import Context, Handled, comments, studies
 from rpac_ci.bot import answers as bot_answers
 from rpac_ci.bot.dispatching import AlreadyHandledError, other_problems, start_runs
 from rpac_ci.bot.session import RUNS, Request, Session, Work, facts_of, refuse
@@ -118,7 +118,8 @@ def _run(session: Session, parsed: ParsedComment) -> Handled:
             _say(session, work)
     codes = [work.code for work in session.works]
     handled = Handled(code=codes[0], message="", sent=context.sent, codes=codes)
-    return _reply(session, [work.section for work in session.works if work.section], handled)
+    sections = [work.section for work in session.works if work.section]
+    return _reply(session, [*studies.side_by_side(session.works), *sections], handled)
 
 
 def _break_silence(session: Session) -> None:

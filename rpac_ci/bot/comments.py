@@ -23,6 +23,7 @@ from rpac_ci.performance import fidelity
 from rpac_ci.planning import Plan
 from rpac_ci.quantities import count, format_duration, format_value
 from rpac_ci.records import RunRecord, Status
+from rpac_ci.side_by_side import SideBySide
 from rpac_ci.studies import StudyRecord
 from rpac_ci.workspace import LOCAL
 
@@ -300,6 +301,14 @@ def plan(ticket: Ticket, planned: Plan, *, ask: str = "") -> str:
     lines += _planned(ticket, planned)
     lines += ["", "To run exactly this:", "", fence(f"/approve {ticket.id}")]
     return "\n".join(lines)
+
+
+def side_by_side(beside: SideBySide) -> str:
+    """Plans for several clouds, one column each."""
+    rows = [tuple(map(quiet, row)) for row in beside.rows]
+    lines = [f"### Side by side: {quiet(', '.join(beside.header))}", ""]
+    lines += [table(("", *map(quiet, beside.header)), rows), ""]
+    return "\n".join([*lines, *(f"- {quiet(note)}" for note in beside.notes)])
 
 
 def preview(ticket: Ticket, planned: Plan) -> str:

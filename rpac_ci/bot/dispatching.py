@@ -54,9 +54,12 @@ def start_runs(session: Session, works: list[Work]) -> None:
         return
     try:
         _look(session, works)
-        if any(work.problem for work in works):
+        if any(work.problem and not studies.is_beside(work) for work in works):
             for work in works:
                 work.section = work.section or comments.held_back(work.text)
+            return
+        works = [work for work in works if not work.problem]
+        if not works:
             return
         session.context.ledger.write(
             f"comment {session.request.comment or session.context.host.run_id}",

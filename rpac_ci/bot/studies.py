@@ -15,11 +15,14 @@ from rpac_ci.bot.ledger import plain, study_path
 from rpac_ci.bot.session import STARTS, Session, StudyPart, Work
 from rpac_ci.bot.tickets import StudyMember, StudyOrder
 from rpac_ci.collector import collect
+from rpac_ci.commands import Plan
 from rpac_ci.errors import CommandError, RpacError
 from rpac_ci.inbox import push
 from rpac_ci.planning import make_plan
+from rpac_ci.policy import Kind
 from rpac_ci.reproduction_log import REPORTS, ReproductionLog
 from rpac_ci.run import new_run_id
+from rpac_ci.side_by_side import KEY, Column, SideBySide, refused
 from rpac_ci.source_trees import SourceFile
 from rpac_ci.studies import Planned
 from rpac_ci.study_runs import entry_of
@@ -74,6 +77,39 @@ def expand(session: Session, work: Work, there: Workspace) -> list[Work]:
         )
         for number, (own, run) in enumerate(zip(words, runs, strict=True), 1)
     ]
+
+
+def side_by_side(works: Sequence[Work]) -> list[str]:
+    """For each plan of several clouds a table of them, above the plans themselves."""
+    parts: dict[str, list[Work]] = {}
+    for work in works:
+        if is_beside(work):
+            assert work.part
+            parts.setdefault(work.part.study, []).append(work)
+    return [
+        comments.side_by_side(SideBySide(columns=[_column(work) for work in some]))
+        for some in parts.values()
+    ]
+
+
+def is_beside(work: Work) -> bool:
+    """Whether it is one of the clouds that a plan shows side by side, which stops no other one."""
+    return (
+        isinstance(work.command, Plan)
+        and work.part is not None
+        and list(work.part.changes) == [KEY]
+    )
+
+
+def _column(work: Work) -> Column:
+    assert work.part
+    cloud, decision = work.part.changes[KEY], work.decision
+    if work.problem:
+        return refused(cloud, work.problem)
+    if work.planned is None or (decision and decision.kind is Kind.REFUSE):
+        message, hint = (decision.message, decision.hint) if decision else ("", "")
+        return Column(cloud=cloud, reason=message, hint=hint)
+    return Column(cloud=cloud, plan=work.planned.plan)
 
 
 def order_files(session: Session, works: Sequence[Work]) -> list[SourceFile]:

@@ -123,9 +123,17 @@ def _conclusion_json(conclusion: Conclusion) -> dict[str, Any]:
 @DIRTY
 @JSON
 def plan(target: str, overrides: tuple[str, ...], allow_dirty: bool, as_json: bool) -> None:
-    """The plan of one run, or of every run of a study."""
+    """The plan of one run, of every run of a study, or of one run on several clouds."""
     from rpac_ci import api, terminal
 
+    if beside := api.plan_clouds(target, overrides, allow_dirty=allow_dirty):
+        if as_json:
+            print_json(beside.to_json(_plan_json))
+        else:
+            from rpac_ci.terminal_clouds import show_side_by_side
+
+            show_side_by_side(beside)
+        return
     study = api.plan_study(target, overrides, allow_dirty=allow_dirty)
     if study:
         if as_json:

@@ -359,3 +359,14 @@ def test_a_study_is_planned_refused_or_run_as_a_whole(lab: Lab) -> None:
     )
     assert asked.runs == []
     assert lab.answers(other)[0].count("study-asks") == 2
+
+
+def test_a_plan_of_several_clouds_is_shown_side_by_side(lab: Lab) -> None:
+    pull = lab.pull()
+    asked = lab.says(lab.author, pull, "/plan quick cloud=local,mars")
+    assert asked.runs == []
+    (answer,) = lab.answers(pull)
+    assert "### Side by side: local, mars" in answer
+    assert "| possible | yes | no |" in answer
+    assert "mars: not available: there is no cloud" in answer
+    assert answer.count("/approve ") == 1
