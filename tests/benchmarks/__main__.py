@@ -74,6 +74,7 @@ def main(names: list[str]) -> None:
         aws,
         bot,
         commands,
+        compiling,
         containers,
         contents,
         dask,
@@ -96,6 +97,7 @@ def main(names: list[str]) -> None:
         "history": lambda _: history.main(),
         "contents": lambda _: contents.main(),
         "commands": lambda _: commands.main(),
+        "compiling": lambda _: compiling.main(),
         "policy": lambda _: policy.main(),
         "bot": lambda _: bot.main(),
     }

@@ -163,6 +163,47 @@ def test_one_node_as_a_multi_node_parallel_job_and_spot_refused(
     assert rpac("sweep").out.strip() == "nothing is left over"
 
 
+def test_a_run_on_aws_is_repeated_here_and_that_one_on_aws_again(
+    rpac: Terminal, write_experiment: WriteExperiment, account: AwsStandin, docker: Engine
+) -> None:
+    docker("process")
+    lab(rpac, account)
+    write_experiment("quick")
+    done = rpac("reproduce", "quick", "cloud=aws", "machine=m6i.large")
+    assert done.code == 0, done.out + done.err
+    first = rpac.last()
+    placed = first["circumstances"]["placement"]
+    assert placed["machine"] == "m6i.large"
+    assert placed["spec"]["cpus"] == 2
+    assert placed["endpoint"].startswith("http://"), "not AWS itself, and the record says so"
+
+    done = rpac("reproduce", f"quick@{first['run']}", "cloud=local")
+
+    assert done.code == 0, done.out + done.err
+    here = rpac.last()
+    assert here["verdict"]["outcome"] == "reproduced: identical"
+    assert here["identity"]["science"] == first["identity"]["science"]
+    report = rpac("show", here["run"]).out
+    assert f"## On local, after aws m6i.large in {aws.REGION}" in report
+    assert f"`{first['identity']['science']}` in both runs" in report
+    assert "Ratios of times are left out: the machines are of grade D" in report
+    assert "the first was not on aws itself, but at http" in report
+    changed = report.partition("Circumstances that changed: ")[2].splitlines()[0]
+    assert {"cloud", "instance", "region", "endpoint"} <= set(changed.split(", "))
+
+    done = rpac("reproduce", f"quick@{here['run']}", "cloud=aws")
+
+    assert done.code == 0, done.out + done.err
+    back = rpac.last()
+    assert back["verdict"]["outcome"] == "reproduced: identical"
+    assert back["circumstances"]["placement"]["change"]["recorded"] == "local"
+    told = rpac("compare", first["run"], back["run"], "--json").json
+    assert told["same_science"]
+    assert told["science_proved"] == [True, True]
+    assert any("not on aws itself" in why for why in told["performance"]["unfair_time"])
+    assert rpac("sweep").out.strip() == "nothing is left over"
+
+
 def test_pinned_data_in_a_bucket_is_read_by_the_nodes_alone(
     rpac: Terminal, write_experiment: WriteExperiment, account: AwsStandin, docker: Engine
 ) -> None:

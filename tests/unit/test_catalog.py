@@ -40,6 +40,30 @@ def test_a_shipped_file_is_as_it_would_be_written(cloud: str) -> None:
 
 
 @clouds
+def test_a_file_as_it_is_written_is_read_at_once_and_says_the_same(cloud: str) -> None:
+    text = files.path(cloud).read_text()
+    assert files._as_written(text) == files.read(files.path(cloud))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('currency: "USD"', "currency: USD"),
+        ('currency: "USD"', 'currency:  "USD"'),
+        ("machines:", "# of all regions\nmachines:"),
+        ('"cpus": 2,', '"cpus":  2,'),
+        ('"cpus": 2,', '"cpus": 2, "cpus": 3,'),
+        ('cloud: "', '  cloud: "'),
+        ("prices:", "- prices:"),
+    ],
+)
+def test_a_file_that_people_wrote_is_left_to_the_reader_of_yaml(before: str, after: str) -> None:
+    text = files.path("aws").read_text()
+    assert before in text
+    assert files._as_written(text.replace(before, after, 1)) is None
+
+
+@clouds
 def test_prices_and_machines_say_where_they_are_from(cloud: str) -> None:
     known = catalog.load(cloud)
     assert known.source
