@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from rpac_ci import past_runs
 from rpac_ci.api.past import accept_in_log, compare_in
-from rpac_ci.bot import Context, Sent, comments
+from rpac_ci.bot import Context, Sent, beside, comments
 from rpac_ci.bot import commit_back as branches
 from rpac_ci.bot.ledger import LedgerView, open_dispatches, plain, run_folder
 from rpac_ci.bot.tickets import Cancelled, Dispatch, Settlement
@@ -56,7 +56,7 @@ def answer(
         case Compare():
             there, unfair = context.workspace, bool(command.unfair)
             found = compare_in(there, command.first, command.second, unfair=unfair)
-            return comments.comparison(found)
+            return beside.runs(found)
         case Cancel():
             return _cancel(context, view, command.run, actor=actor, comment=comment)
         case Accept():

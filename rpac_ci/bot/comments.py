@@ -14,16 +14,13 @@ from urllib.parse import quote
 
 from rpac_ci.bot.tickets import Dispatch, Ticket
 from rpac_ci.changes import against_reference
-from rpac_ci.comparison import RunComparison
 from rpac_ci.errors import RpacError
 from rpac_ci.formats.markdown import check_table
 from rpac_ci.formats.markdown_parts import details, fence, table
 from rpac_ci.github.limits import mention_safe
-from rpac_ci.performance import fidelity
 from rpac_ci.planning import Plan
-from rpac_ci.quantities import count, format_duration, format_value
+from rpac_ci.quantities import count, format_duration
 from rpac_ci.records import RunRecord, Status
-from rpac_ci.side_by_side import SideBySide
 from rpac_ci.studies import StudyRecord
 from rpac_ci.workspace import LOCAL
 
@@ -224,12 +221,13 @@ def _facts(record: RunRecord, links: Links) -> list[tuple[str, str]]:
 
 def _changes(record: RunRecord) -> list[tuple[str, ...]]:
     return [
-        (quiet(c.key), quiet(_short(c.before)), quiet(_short(c.after)), c.effect.value)
+        (quiet(c.key), quiet(short(c.before)), quiet(short(c.after)), c.effect.value)
         for c in against_reference(record)
     ]
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value in at most 60 characters."""
     shown = "–" if value is None else str(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}…"
 
@@ -303,14 +301,6 @@ def plan(ticket: Ticket, planned: Plan, *, ask: str = "") -> str:
     return "\n".join(lines)
 
 
-def side_by_side(beside: SideBySide) -> str:
-    """Plans for several clouds, one column each."""
-    rows = [tuple(map(quiet, row)) for row in beside.rows]
-    lines = [f"### Side by side: {quiet(', '.join(beside.header))}", ""]
-    lines += [table(("", *map(quiet, beside.header)), rows), ""]
-    return "\n".join([*lines, *(f"- {quiet(note)}" for note in beside.notes)])
-
-
 def preview(ticket: Ticket, planned: Plan) -> str:
     """What would be done if somebody asked for it."""
     lines = [f"### `{ticket.target}` on {quiet(ticket.cloud)}", "", *_planned(ticket, planned)]
@@ -337,7 +327,7 @@ def _planned(ticket: Ticket, planned: Plan) -> list[str]:
     ]
     lines = [table(("", ""), facts)]
     if changed := planned.reference.changed:
-        rows = [(quiet(k), quiet(_short(v[0])), quiet(_short(v[-1]))) for k, v in changed.items()]
+        rows = [(quiet(k), quiet(short(v[0])), quiet(short(v[-1]))) for k, v in changed.items()]
         lines += ["", "What differs from the reference:", "", table(("", "Before", "Now"), rows)]
     return lines + [f"\n- {quiet(remark)}" for remark in planned.remarks]
 
@@ -425,46 +415,6 @@ def statuses(rows: Sequence[Mapping[str, str]]) -> str:
 def block(title: str, content: str) -> str:
     """Plain text of a terminal, below a title."""
     return f"{title}\n\n{fence(content)}"
-
-
-def comparison(found: RunComparison) -> str:
-    """Two runs side by side."""
-    first, second = found.runs
-    lines = [
-        f"`{as_code(first)}`: {quiet(found.outcomes[0])}; `{as_code(second)}`: "
-        f"{quiet(found.outcomes[1])}",
-        "",
-        quiet(found.science_text),
-    ]
-    changes = [
-        (quiet(c.key), quiet(_short(c.before)), quiet(_short(c.after)), c.effect.value)
-        for c in found.changes
-    ]
-    if changes:
-        lines += ["", table(("Changed", "First", "Second", "Could explain a number"), changes)]
-    metrics = [
-        (
-            quiet(pair.name),
-            quiet(format_value(pair.first.value, pair.first.unit) if pair.first else "–"),
-            quiet(format_value(pair.second.value, pair.second.unit) if pair.second else "–"),
-            "–" if pair.difference is None else f"{pair.difference:+.3g}",
-        )
-        for pair in found.metrics
-    ]
-    if metrics:
-        lines += ["", table(("Metric", "First", "Second", "Difference"), metrics)]
-    outputs = [(quiet(pair.path), pair.says, quiet(pair.note)) for pair in found.outputs]
-    if outputs:
-        lines += ["", table(("Output", "", ""), outputs)]
-    if spent := found.performance:
-        rows = [tuple(map(quiet, line.cells)) for line in spent.lines]
-        lines += ["", quiet(fidelity(spent)), "", table(("", "First", "Second", "Ratio"), rows), ""]
-        lines += [f"- {quiet(note)}" for note in spent.notes]
-        if spent.unfair_cost and not spent.anyway:
-            lines += [f"- All the same: `/compare {as_code(first)} {as_code(second)} unfair=true`"]
-        for which, price in zip(("first", "second"), spent.prices, strict=True):
-            lines += [f"- Price of the {which}: {quiet(price)}"]
-    return "\n".join(lines)
 
 
 def not_recorded(run: str, error: RpacError) -> str:

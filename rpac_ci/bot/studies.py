@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from rpac_ci.bot import Context, comments
+from rpac_ci.bot import Context, beside, comments
 from rpac_ci.bot import commit_back as branches
 from rpac_ci.bot.ledger import plain, study_path
 from rpac_ci.bot.session import STARTS, Session, StudyPart, Work
@@ -87,7 +87,7 @@ def side_by_side(works: Sequence[Work]) -> list[str]:
             assert work.part
             parts.setdefault(work.part.study, []).append(work)
     return [
-        comments.side_by_side(SideBySide(columns=[_column(work) for work in some]))
+        beside.plans(SideBySide(columns=[_column(work) for work in some]))
         for some in parts.values()
     ]
 
