@@ -43,7 +43,7 @@ def show(cloud: str | None, gpus: bool, region: str | None, as_json: bool) -> No
 
 
 @catalog.command()
-@click.argument("cloud", type=click.Choice(["aws"]))
+@click.argument("cloud", type=click.Choice(["aws", "azure"]))
 @click.option("--region", metavar="NAME", required=True, help="Whose machines and prices.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",

@@ -11,7 +11,8 @@ from moto.server import ThreadedMotoServer
 
 from rpac_ci.catalog import files
 from rpac_ci.catalog.files import CatalogFile, Gpus, MachineEntry, PriceTable
-from rpac_ci.catalog.refresh import entry_of, refresh
+from rpac_ci.catalog.refresh import refresh
+from rpac_ci.catalog.refresh_aws import entry_of
 from rpac_ci.cli import run
 from rpac_ci.errors import CloudError, PipelineError
 from tests.standins.price_list import PriceList, product
@@ -188,8 +189,8 @@ def test_where_ec2_gives_no_answer_nothing_is_written(monkeypatch: pytest.Monkey
 
 
 def test_what_cannot_be_refreshed() -> None:
-    with pytest.raises(PipelineError, match="the catalog of azure cannot be refreshed"):
-        refresh(files.read(files.path("azure")), "eastus", today=TODAY)
+    with pytest.raises(PipelineError, match="the catalog of elsewhere cannot be refreshed"):
+        refresh(old().model_copy(update={"cloud": "elsewhere"}), "eastus", today=TODAY)
     with pytest.raises(CloudError, match="offers no machine of the catalog"):
         refresh(old(nosuch_large=entry(2, 8192)), "eu-west-1", today=TODAY)
     with pytest.raises(CloudError, match="AWS cannot be asked"):

@@ -69,8 +69,8 @@ def test_the_smallest_machine_that_serves_is_taken_in_the_account_s_region() -> 
         (["spot=true"], {}, {}, "spot machines only where they are those of one's own"),
         (["nodes=101"], {}, {}, "101 nodes that talk to each other"),
         (["nodes=81"], {}, {"own": True}, "81 nodes that talk to each other"),
-        ([], {"clouds": {"azure": {"mode": "mnp"}}}, {}, "cloud=azure has no mode mnp"),
-        (["runtime=process"], {}, {}, "cloud=azure has no runtime 'process'"),
+        ([], {"clouds": {"azure": {"mode": "mnp"}}}, {}, "cannot meet clouds.azure.mode: mnp"),
+        (["runtime=process"], {}, {}, "cannot meet runtime=process"),
         (["region=eastus"], {}, {}, "region=eastus is not where this repository"),
         ([], {}, {"allow": {"regions": {"azure": ["eastus"]}}}, "westeurope is not allowed"),
         (
