@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 from rpac_ci.bot.comments import run_marker
 from tests.integration.lab import Lab
 from tests.standins.github import GitHubServer
-from tests.standins.runner import LIMIT_S, Runner, Step, Workflow
+from tests.standins.runner import Runner, Step, Workflow
 
 pytestmark = pytest.mark.slow  # a minute and more
 
@@ -75,23 +74,15 @@ SENT = {"after ledger", *(f"{when} {name}" for name in ("comment", "check") for 
 class Mortal(Runner):
     """A runner whose machines can be lost while they do a step."""
 
-    child: subprocess.Popen[str] | None = None
+    group: int | None = None  # of the step's processes
 
-    def _child(
-        self, command: list[str], folder: Path, environment: Mapping[str, str],
-        limit_s: float = LIMIT_S,
-    ) -> Step:  # fmt: skip
-        with subprocess.Popen(
-            command, cwd=folder, env=dict(environment), text=True, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        ) as self.child:  # fmt: skip
-            out, err = self.child.communicate(timeout=limit_s)
-            return Step(self.child.returncode, out, err)
+    def _started(self, group: int) -> None:
+        self.group = group
 
     def lose_the_machine(self) -> None:
         """End everything that the step has started, git's processes too."""
-        assert self.child is not None
-        os.killpg(self.child.pid, signal.SIGKILL)
+        assert self.group is not None
+        os.killpg(self.group, signal.SIGKILL)
 
     def lost_at(self, when: str, point: Point, run: str = "") -> None:
         """The machine that makes a request is lost before, or after, GitHub has done it."""

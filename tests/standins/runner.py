@@ -15,11 +15,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.standins import forked
 from tests.standins.github import GitHubServer
 
 LIMIT_S = 120.0
@@ -115,10 +116,11 @@ class Runner:
             self._number += 1
             number = self._number
         environment = self.environment(name, payload, number, attempt)
-        command = [sys.executable, "-m", "rpac_ci", "bot"]
+        checkout = self.checkout(environment)
         if later_s:
-            command = [sys.executable, "-c", _LATER, str(later_s)]
-        done = self._child(command, self.checkout(environment), environment)
+            done = self._child([str(later_s)], checkout, environment, code=_LATER)
+        else:
+            done = self.rpac(checkout, environment, "bot")
         outputs = self._outputs(environment)
         summary = Path(environment["GITHUB_STEP_SUMMARY"])
         return Workflow(
@@ -181,11 +183,12 @@ class Runner:
         bare = {name: value for name, value in environment.items() if name not in _SECRETS}
         bare.pop("GIT_CONFIG_COUNT", None)
         results = checkout.parent / "results"
-        command = [sys.executable, "-m", "rpac_ci", "bot", "run", run, "--out", str(results)]
+        words = ["bot", "run", run, "--out", str(results)]
         if interrupt_after:
+            command = [sys.executable, "-m", "rpac_ci", *words]
             self._interrupt(command, checkout, bare, interrupt_after)
         else:
-            self._child(command, checkout, bare)
+            self.rpac(checkout, bare, *words)
         return self._artifact(results) if results.exists() else None
 
     def submit_job(self, run: str, payload: Mapping[str, Any], number: int) -> Path | None:
@@ -255,23 +258,23 @@ class Runner:
         self, checkout: Path, environment: Mapping[str, str], *words: str, limit_s: float = LIMIT_S
     ) -> Step:
         """Run `rpac` in a checkout to its end."""
-        command = [sys.executable, "-m", "rpac_ci", *words]
-        return self._child(command, checkout, environment, limit_s)
+        return self._child(words, checkout, environment, limit_s=limit_s)
 
     def _rpac_later(self, checkout: Path, environment: Mapping[str, str], *words: str) -> Step:
         """The same with a clock that is ahead."""
-        command = [sys.executable, "-c", _CLOCK, str(self.later_s), *words]
-        return self._child(command, checkout, environment)
+        return self._child([str(self.later_s), *words], checkout, environment, code=_CLOCK)
 
     def _child(
-        self, command: list[str], folder: Path, environment: Mapping[str, str],
-        limit_s: float = LIMIT_S,
+        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], *,
+        limit_s: float = LIMIT_S, code: str = forked.RPAC,
     ) -> Step:  # fmt: skip
-        done = subprocess.run(
-            command, cwd=folder, env=dict(environment), capture_output=True, text=True,
-            timeout=limit_s, check=False,
-        )  # fmt: skip
+        done = forked.run(
+            words, folder, environment, limit_s=limit_s, code=code, started=self._started
+        )
         return Step(done.returncode, done.stdout, done.stderr)
+
+    def _started(self, group: int) -> None:
+        """A step has begun, as a group of processes."""
 
     def _interrupt(
         self, command: list[str], folder: Path, environment: Mapping[str, str], after: str
