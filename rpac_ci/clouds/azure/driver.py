@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,10 @@ class AzureCloud:
             for name, metadata in found
             if metadata.get(NAME) == self._account.name and RUN in metadata
         ]
+
+    def idle(self, needed: Iterable[Target]) -> list[Leftover]:
+        """Nothing: every pool belongs to a run."""
+        return []
 
     def discard(self, leftover: Leftover) -> None:
         """Delete it, and see it gone."""

@@ -191,6 +191,12 @@ class CloudContract:
             bench.connect().discard(left)
         until(lambda: not (job.left or job.goes_on))
 
+    def test_what_runs_have_made_is_not_idle(self, bench: Bench, needs: Needs) -> None:
+        spec = make_job(bench.storage, **needs)
+        bench.connect().provision(spec)
+        assert bench.connect().idle([]) == []
+        bench.connect().release(spec)
+
     def test_other_runs_are_left_alone(self, bench: Bench, needs: Needs) -> None:
         one, other = Started.on(bench, **needs), Started.on(bench, **needs)
         kinds = {left.kind for left in other.left}
