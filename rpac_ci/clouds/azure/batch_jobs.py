@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rpac_ci.clouds.azure import paces
+from rpac_ci.clouds.azure.boards import NodeBoard
 from rpac_ci.clouds.azure.clients import Azure
 from rpac_ci.clouds.azure.errors import code_of, translated
 from rpac_ci.clouds.azure.requests import ENDS_ITSELF, task_id
@@ -24,14 +25,21 @@ LOG_BYTES = 1 << 18  # of a node program's own words
 PAGE = 100  # tasks of one request
 RUNNING = ("preparing", "running")
 OVER = ("completed", "terminating", "deleting")
+_THERE = ("JobExists", "JobBeingDeleted")
 _ENDED = ("JobNotFound", "JobCompleted", "JobBeingTerminated", "JobBeingDeleted")
 
 
 class BatchJobs:
     """The jobs of one Batch account."""
 
-    def __init__(self, azure: Azure) -> None:
+    def __init__(self, azure: Azure, nodes: NodeBoard) -> None:
+        """
+        Args:
+            azure: the account.
+            nodes: of its pools, which all runs of this process look at; a job is named like its.
+        """
         self._azure = azure
+        self._nodes = nodes
 
     def get(self, name: str) -> BatchJob | None:
         """A job, also one that is being deleted; None when there is none."""
@@ -53,17 +61,18 @@ class BatchJobs:
 
     def ensure(self, name: str, body: dict[str, Any], tasks: list[dict[str, Any]]) -> None:
         """
-        Have the job with its tasks, which may be that of an earlier try.
+        Have the job with its tasks, which may be that of an earlier try: made first, then seen.
 
         Raises:
             QuotaError: the account has too many jobs that are not over.
             CloudError: Azure does not take it.
         """
-        found = self.get(name)
-        if found is None:
-            self._create(body)
-        elif found.state in OVER or found.all_tasks_complete_mode == "terminatejob":
-            return  # it is complete
+        if not self._create(body):
+            found = self.get(name)
+            if found is None:
+                raise CloudError(f"somebody has deleted the job {name}", transient=True)
+            if found.state in OVER or found.all_tasks_complete_mode == "terminatejob":
+                return  # it is complete
         for start in range(0, len(tasks), PAGE):
             self._add(name, tasks[start : start + PAGE])
         try:
@@ -73,13 +82,16 @@ class BatchJobs:
             if code_of(exc) not in _ENDED:
                 raise
 
-    def _create(self, body: dict[str, Any]) -> None:
+    def _create(self, body: dict[str, Any]) -> bool:
+        """False when it is there: of another driver, or of a first try of the SDK's."""
         try:
             with translated("making the job"):
                 self._azure.batch.create_job(body)  # type: ignore[arg-type]
         except CloudError as exc:
-            if code_of(exc) != "JobExists":  # of another driver, or of a first try of the SDK's
+            if code_of(exc) not in _THERE:
                 raise
+            return False
+        return True
 
     def _add(self, name: str, tasks: list[dict[str, Any]]) -> None:
         try:
@@ -95,7 +107,9 @@ class BatchJobs:
                 raise CloudError(f"adding the task {one.task_id}: Azure says {code or one.status}")
 
     def observe(self, name: str) -> Observation:
-        """How the job is, from the states of its tasks."""
+        """How the job is: at work when its nodes are, else from the states of its tasks."""
+        if self._nodes.are_at_work(name):
+            return Observation(state=JobState.RUNNING)
         try:
             with translated("looking at the tasks"):
                 tasks = list(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rpac_ci import catalog
 from rpac_ci.canonical import Json
 from rpac_ci.clouds.azure.batch_jobs import BatchJobs
+from rpac_ci.clouds.azure.boards import NodeBoard, PoolBoard
 from rpac_ci.clouds.azure.clients import ENDPOINT, Azure
 from rpac_ci.clouds.azure.plan import CLOUD, gang_of
 from rpac_ci.clouds.azure.pools import GONE_S, Pools, booted, used_s
@@ -63,8 +64,8 @@ class AzureCloud:
         """
         self._azure = shared.azure
         self._quotas = shared.quotas
-        self._pools = Pools(shared.azure)
-        self._jobs = BatchJobs(shared.azure)
+        self._pools = Pools(shared.azure, shared.pools, shared.nodes)
+        self._jobs = BatchJobs(shared.azure, shared.nodes)
         self._account = account
         self._storage = storage
 
@@ -140,13 +141,9 @@ class AzureCloud:
         name = self._name(spec)
         self._jobs.delete(name)
         self._delete_pool(spec, name)
-        left = {
-            "jobs": int(not self._jobs.is_gone(name, GONE_S)),
-            "pools": int(self._pools.get(name) is not None),
-        }
-        if any(left.values()):
-            raise CloudError(f"{spec.run} still has {left} on Azure", transient=True)
-        return {"left": left, "cost_usd": self._cost(spec)}
+        if not self._jobs.is_gone(name, GONE_S):
+            raise CloudError(f"the job {name} is still being deleted", transient=True)
+        return {"left": {"jobs": 0, "pools": 0}, "cost_usd": self._cost(spec)}
 
     def leftovers(self) -> list[Leftover]:
         """Pools and jobs of any run of this repository, also those being deleted."""
@@ -224,17 +221,19 @@ def _used(spec: JobSpec) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the runs of one process share: clients, and what they know of quotas."""
+    """What the runs of one process share: clients, and what they know of the account."""
 
     azure: Azure
     quotas: Quotas
+    pools: PoolBoard
+    nodes: NodeBoard
 
 
 @cache
 def _shared(account: AzureSite, _endpoint: str | None) -> Shared:
     """Another endpoint is another cloud."""
     azure = Azure(account)
-    return Shared(azure, Quotas(azure))
+    return Shared(azure, Quotas(azure), PoolBoard(azure), NodeBoard(azure))
 
 
 def connect(workspace: Place) -> AzureCloud:

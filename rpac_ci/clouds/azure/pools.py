@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rpac_ci.clouds.azure import paces, systems
+from rpac_ci.clouds.azure.boards import NodeBoard, PoolBoard
 from rpac_ci.clouds.azure.clients import Azure
 from rpac_ci.clouds.azure.errors import code_of, error_of, translated
 from rpac_ci.clouds.azure.requests import RESIZE_S, MachineImage
@@ -33,8 +34,16 @@ Body = Callable[[MachineImage], dict[str, Any]]
 class Pools:
     """The pools of one Batch account."""
 
-    def __init__(self, azure: Azure) -> None:
+    def __init__(self, azure: Azure, board: PoolBoard, nodes: NodeBoard) -> None:
+        """
+        Args:
+            azure: the account.
+            board: of its pools, which all runs of this process look at.
+            nodes: the same of their nodes.
+        """
         self._azure = azure
+        self._board = board
+        self._nodes = nodes
 
     def get(self, name: str) -> BatchPool | None:
         """A pool, also one that is being deleted; None when there is none."""
@@ -66,38 +75,35 @@ class Pools:
 
     def ensure(self, name: str, body: Body) -> None:
         """
-        Have the pool, which may be that of an earlier try.
+        Have the pool, which may be that of an earlier try: made first and looked for then.
 
         Raises:
             QuotaError: the account may have no more pools.
             ProvisioningError: no image of machines will do.
             CloudError: Azure does not take it.
         """
-        found = self.get(name)
-        if found is not None and found.state == "deleting":
-            self._until_gone(name)  # its name is taken until then
-            found = None
-        if found is not None:
-            return
         with translated("asking which images there are"):
-            system = systems.choose(self._azure.batch.list_supported_images())
+            wanted = body(systems.choose(self._azure.batch.list_supported_images()))
         try:
-            with translated("making the pool"):
-                self._create(name, body(system))
+            self._create(name, wanted)
         except CloudError:
-            # another driver may have been first, or a first try of the SDK's
-            again = self.get(name)
-            if again is None or again.state == "deleting":
+            # of another driver, of an earlier try, or of a first try of the SDK's
+            found = self.get(name)
+            if found is None:
                 raise
+            if found.state == "deleting":
+                self._until_gone(name)  # its name is taken until then
+                self._create(name, wanted)
 
     def _create(self, name: str, body: dict[str, Any]) -> None:
         from azure.core import MatchConditions
 
         account = self._azure.account
-        self._azure.managed.pool.create(
-            account.resource_group, account.account, name, body,
-            match_condition=MatchConditions.IfMissing,
-        )  # fmt: skip
+        with translated("making the pool"):
+            self._azure.managed.pool.create(
+                account.resource_group, account.account, name, body,
+                match_condition=MatchConditions.IfMissing,
+            )  # fmt: skip
 
     def until_ready(
         self, name: str, wanted: int, *, stopped: Callable[[], bool]
@@ -120,19 +126,21 @@ class Pools:
         for passed in paces.until(RESIZE_S + START_S):
             if stopped():
                 raise CloudError("stopped while waiting for machines", transient=True)
-            pool = self.get(name)
+            pool = self._look(name)
             if pool is None or pool.state == "deleting":
                 raise CloudError(f"somebody has deleted the pool {name}", transient=True)
             if pool.allocation_state != "steady":
                 continue
             steady_s = passed if steady_s is None else steady_s
-            nodes = self.nodes(name)
-            if len(nodes) < wanted:
-                raise _too_few(pool, len(nodes), wanted)
-            if broken := [node for node in nodes if node.state in BROKEN]:
-                raise ProvisioningError(_why(broken[0]), hint="try again: it may be the machine")
-            if all(node.state in READY for node in nodes):
-                return nodes
+            if not self._nodes.are_starting(name, wanted):
+                nodes = self.nodes(name)
+                if len(nodes) < wanted:
+                    raise _too_few(pool, len(nodes), wanted)
+                if broken := [node for node in nodes if node.state in BROKEN]:
+                    hint = "try again: it may be the machine"
+                    raise ProvisioningError(_why(broken[0]), hint=hint)
+                if all(node.state in READY for node in nodes):
+                    return nodes
             if passed - steady_s > START_S:
                 break
         if steady_s is None:
@@ -156,7 +164,14 @@ class Pools:
 
     def is_gone(self, name: str, limit_s: float = GONE_S) -> bool:
         """Whether it is no longer there, at the latest after the limit."""
-        return any(self.get(name) is None for _ in paces.until(limit_s))
+        gone = any(self._look(name) is None for _ in paces.until(limit_s))
+        self._board.forget(name)
+        self._nodes.forget(name)
+        return gone
+
+    def _look(self, name: str) -> BatchPool | None:
+        """What the list says, which is a moment old; of what is not in it, what Azure says now."""
+        return self._board.look(name) or self.get(name)
 
     def _until_gone(self, name: str) -> None:
         if not self.is_gone(name):

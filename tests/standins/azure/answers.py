@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from tests.standins.azure.state import Job, Json, Node, Pool, Task
+
+_STATES = (
+    "creating", "idle", "offline", "preempted", "rebooting", "reimaging", "running", "starting",
+    "startTaskFailed", "leavingPool", "unknown", "unusable", "waitingForStartTask", "deallocated",
+    "deallocating", "upgradingOS",
+)  # fmt: skip
 
 
 def pool(found: Pool, url: str) -> Json:
@@ -67,6 +74,15 @@ def node(found: Node, of: Pool, url: str) -> Json:
     if found.error:
         shown["errors"] = [{"code": "NodeUnusable", "message": found.error}]
     return shown
+
+
+def counts(of: Pool) -> Json:
+    """How many nodes of a pool are in which state."""
+    found = Counter(node.state.lower() for node in of.nodes)
+    said = {state: found[state.lower()] for state in _STATES} | {"total": len(of.nodes)}
+    none = dict.fromkeys(said, 0)
+    dedicated, spot = (said, none) if of.targets[0] else (none, said)
+    return {"poolId": of.id, "dedicated": dedicated, "lowPriority": spot}
 
 
 def job(found: Job, url: str) -> Json:
