@@ -294,7 +294,8 @@ def _share(workspace: Workspace, run: str) -> Fraction:
     from rpac_ci.driver import read_pipeline
 
     pipeline = read_pipeline(workspace, run)
-    return Fraction(1, clouds.load(pipeline.target.cloud, workspace).room(pipeline.resources))
+    cloud = clouds.load(pipeline.target.cloud, workspace)
+    return Fraction(1, cloud.room(pipeline.resources, pipeline.target))
 
 
 class _Gate:

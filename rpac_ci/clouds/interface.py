@@ -93,8 +93,8 @@ class Cloud(Protocol):
         """Where nodes pull images from; None where this machine's engine starts them itself."""
         ...
 
-    def room(self, resources: Resources) -> int:
-        """How many jobs of this size fit side by side right now; at least 1."""
+    def room(self, resources: Resources, target: Target) -> int:
+        """How many jobs of this size fit side by side on such machines; at least 1."""
         ...
 
     def provision(self, spec: JobSpec) -> Provisioned:

@@ -1,147 +1,41 @@
 """
 Faults of Azure, one at a time, against the stand-in: what is recorded is true, a run that can go on
 does, and nothing is left over.
-
-Tasks are processes of this machine, which run the real node program against Azurite.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.core.pipeline.policies import RetryPolicy
 
-from rpac_ci import catalog, open_runs
-from rpac_ci.catalog.machines import Price
-from rpac_ci.clouds.azure import driver, pools
-from rpac_ci.clouds.azure.clients import ENDPOINT
-from rpac_ci.clouds.azure.driver import AzureCloud
-from rpac_ci.errors import StorageError
-from rpac_ci.experiment_model import Resources
-from rpac_ci.jobs import JobSpec, JobState, Keys
-from rpac_ci.site_clouds import AzureSite
-from rpac_ci.storage import Storage
+from rpac_ci import open_runs
+from rpac_ci.clouds.azure import pools
+from rpac_ci.jobs import Keys
 from rpac_ci.workspace import Workspace
-from tests.conftest import QUICK, QUICK_MAIN, WriteExperiment, campaign, git
-from tests.integration.conftest import Answer, Terminal
-from tests.standins import azure
-from tests.standins.aftermath import ended, records
-from tests.standins.azure import AzureStandin
-from tests.standins.azure.rest import Call, Fault
-from tests.standins.azure.state import Settings, Task, image
-from tests.standins.faults import end_all, start
+from tests.conftest import campaign
+from tests.integration.azure_lab import (
+    ASKED,
+    CHANGING,
+    COULD_NOT_RUN,
+    FOREVER,
+    REPRODUCED,
+    Lab,
+    started,
+    waiting_for,
+)
+from tests.integration.azure_lab import account_fixture as account_fixture
+from tests.integration.azure_lab import lab_fixture as lab_fixture
+from tests.integration.azure_lab import server_fixture as server_fixture
+from tests.standins.aftermath import ended
+from tests.standins.azure.rest import Call
+from tests.standins.azure.state import Task, image
+from tests.standins.faults import start
 from tests.standins.waiting import until
-from tests.unit.clouds.contract import make_job, variables
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-IMAGE = "registry.example.org/lab/quick@sha256:" + "5" * 64
-FOREVER = 10**6
-REPRODUCED, COULD_NOT_RUN = "reproduced: identical", "could not run"
-# what a run asks; a log is asked for twice, once for each file
-ASKED = (
-    "GetAccount", "ListImages", "CreatePool", "ListPools", "CountNodes", "ListNodes", "CreateJob",
-    "CreateTasks", "UpdateJob", "ListTasks", "GetFile", "DeleteJob", "DeletePool", "GetPool",
-    "GetJob",
-)  # fmt: skip
-CHANGING = ("CreatePool", "CreateJob", "CreateTasks", "UpdateJob", "DeleteJob", "DeletePool")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureStandin]:
-    """One server for all tests; each has a name and a store of its own."""
-    with azure.serve(tmp_path_factory.mktemp("azure"), docker=False) as standin:
-        yield standin
-
-
-@pytest.fixture
-def account(server: AzureStandin, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureStandin]:
-    """An account in which nothing has happened yet; the SDK tries again without waiting."""
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(RetryPolicy, "get_backoff_time", lambda *_: 0.01)
-    api, name = server.api, f"lab{secrets.token_hex(4)}"
-    api.calls.clear()
-    api.faults.clear()
-    api.after = api.before = lambda _: None
-    api.service.settings = Settings()
-    api.service.exit_code = lambda _, code: code
-    store = f"{server.site['store']}/{name}"
-    api.site = {**server.site, "name": name, "store": store}
-    yield replace(server, site=api.site)
-    driver._shared.cache_clear()
-    end_all()
-    assert api.violations == []
-
-
-@dataclass
-class Lab:
-    """A repository with the quick experiment, and the account that it uses."""
-
-    rpac: Terminal
-    account: AzureStandin
-    write: WriteExperiment
-
-    @property
-    def settings(self) -> Settings:
-        """How the account is and behaves."""
-        return self.account.service.settings
-
-    @property
-    def storage(self) -> Storage:
-        """The runs' store."""
-        return Storage(self.account.site["store"])
-
-    def experiment(self, main: str = QUICK_MAIN, *, engine: str = "process") -> None:
-        """The quick experiment with another program."""
-        yaml = QUICK.format(name="quick").replace("engine: process", f"engine: {engine}")
-        self.write(yaml=yaml + f"environment: {{image: '{IMAGE}'}}\n", files={"main.py": main})
-
-    def fails(self, action: str, times: int = 1, **how: Any) -> None:
-        """What goes wrong from now on."""
-        self.account.api.faults.append(Fault(action, times=times, **how))
-
-    def mend(self) -> None:
-        """All is well again."""
-        self.account.api.faults.clear()
-
-    def reproduce(self, *words: str) -> Answer:
-        """A run from its start as far as it gets."""
-        return self.rpac("reproduce", "quick", "cloud=azure", *words)
-
-    def is_over(self, outcome: str) -> dict[str, Any]:
-        """One run is in the log with this outcome, and nothing of it is left; its record."""
-        [record] = records(self.rpac.root)
-        assert record["verdict"]["outcome"] == outcome, record["outcome"]
-        assert self.rpac("sweep", "--dry-run").out.strip() == "nothing is left over"
-        assert self.rpac("advance", "--all").out == "no open runs\n"
-        assert not self.account.service.pools
-        assert not self.account.service.jobs
-        return record
-
-    def could_not_run(self, *words: str, because: str) -> dict[str, Any]:
-        """A run that ends so, and says why; its record."""
-        done = self.reproduce(*words)
-        assert done.code == 5, done.out + done.err
-        record = self.is_over(COULD_NOT_RUN)
-        assert because in record["outcome"]["message"]
-        return record
-
-
-@pytest.fixture
-def lab(rpac: Terminal, account: AzureStandin, write_experiment: WriteExperiment) -> Lab:
-    (rpac.root / "rpac.yaml").write_text(account.settings())
-    git(rpac.root, "add", "rpac.yaml")
-    found = Lab(rpac, account, write_experiment)
-    found.experiment()
-    return found
 
 
 def test_without_a_fault(lab: Lab) -> None:
@@ -228,18 +122,42 @@ def test_a_quota_that_is_known_is_told_before_a_pool_is_made(lab: Lab) -> None:
     assert lab.account.api.count()["CreatePool"] == 0
 
 
+def test_a_quota_of_a_family_of_machines_is_told_before_a_pool_is_made(lab: Lab) -> None:
+    lab.settings.per_family, lab.settings.families = True, {"standardDSv5Family": 0}
+    why = "2 cores are more than the 0 of standardDSv5Family of the Batch account"
+    record = lab.could_not_run(because=why)
+    assert "ask there for at least 2 cores of standardDSv5Family" in record["outcome"]["hint"]
+    assert lab.account.api.count()["CreatePool"] == 0
+
+
+@pytest.mark.parametrize("what", ["pools", "jobs"])
+def test_an_account_that_may_have_none_at_all_is_told_before_a_pool_is_made(
+    lab: Lab, what: str
+) -> None:
+    setattr(lab.settings, what, 0)
+    lab.could_not_run(because=f"may have no {'pool' if what == 'pools' else 'active job'} at all")
+    assert lab.account.api.count()["CreatePool"] == 0
+
+
 def test_a_quota_that_a_resize_meets_is_told(lab: Lab) -> None:
-    lab.settings.families = {"standardDSv5Family": 0}
-    record = lab.could_not_run(because="0 of 1 machines came (AccountCoreQuotaReached")
+    """Where it could not be known before."""
+    lab.settings.per_family, lab.settings.families = True, {"standardDSv5Family": 0}
+    lab.fails("ListSizes", FOREVER, status=403, code="AuthorizationFailed")
+    record = lab.could_not_run(because="0 of 1 machines came (AccountVMSeriesCoreQuotaReached")
     assert "quotas" in record["outcome"]["hint"]
 
 
-@pytest.mark.parametrize(
-    ("quota", "code"), [("pools", "PoolQuotaReached"), ("jobs", "ActiveJobAndScheduleQuotaReached")]
-)
-def test_an_account_full_of_pools_or_jobs(lab: Lab, quota: str, code: str) -> None:
-    setattr(lab.settings, quota, 0)
-    lab.could_not_run(because=code)
+def test_an_account_full_of_pools(lab: Lab) -> None:
+    lab.fails("CreatePool", FOREVER, status=409, code="PoolQuotaReached")
+    lab.could_not_run(because="PoolQuotaReached")
+
+
+def test_an_account_full_of_jobs_that_nobody_has_ended(lab: Lab) -> None:
+    """Jobs whose tasks are all over count until somebody ends them."""
+    lab.settings.jobs = 1
+    lab.account.service.create_job({"id": "another", "poolInfo": {"poolId": "another"}})
+    record = lab.could_not_run(because="ActiveJobAndScheduleQuotaReached", beside=["another"])
+    assert "quotas" in record["outcome"]["hint"]
 
 
 def test_a_node_that_is_unusable(lab: Lab) -> None:
@@ -282,24 +200,6 @@ def test_a_run_that_is_cancelled_while_machines_are_awaited(lab: Lab, by: str) -
 
 
 # --- tasks ----------------------------------------------------------------------------------------
-
-
-def waiting_for(path: Path) -> str:
-    """The quick experiment's program, which ends once there is a file."""
-    wait = f"while not pathlib.Path({str(path)!r}).exists(): time.sleep(0.02)\n"
-    return f"import pathlib, time\n{wait}{QUICK_MAIN}"
-
-
-def started(lab: Lab) -> str:
-    """Wait for a run's command; returns the run."""
-
-    def run() -> str | None:
-        return next(iter(open_runs.names(Workspace.open(lab.rpac.root))), None)
-
-    found = until(run)
-    assert found
-    until(lambda: lab.storage.head(Keys(found).engine), limit_s=60)
-    return found
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["after it", "beside it"])
@@ -364,134 +264,3 @@ def test_a_pool_that_somebody_deletes(lab: Lab, tmp_path: Path) -> None:
     done = ended(going)
     assert done.returncode == 5, done.stdout + done.stderr
     assert "a node was lost" in lab.is_over(COULD_NOT_RUN)["outcome"]["message"]
-
-
-# --- drivers --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("action", campaign(CHANGING, every=2))
-def test_a_driver_that_is_killed_is_followed_by_another(lab: Lab, action: str) -> None:
-    killed: list[int] = []
-
-    def kill(call: Call) -> None:
-        if call.action == action and not killed:
-            killed.append(going.pid)
-            os.kill(going.pid, 9)
-
-    lab.account.api.after = kill
-    going = start(lab.rpac.root, "reproduce", "quick", "cloud=azure")
-    assert ended(going).returncode == -9
-    done = lab.rpac("advance", "--all")
-    assert done.code == 0, done.out + done.err
-    lab.is_over(REPRODUCED)
-    assert lab.account.api.count()["CreateTasks"] <= 2
-
-
-# --- the adapter by itself ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cloud(account: AzureStandin) -> AzureCloud:
-    site = AzureSite.model_validate(account.site)
-    shared = driver._shared(site, os.environ[ENDPOINT])
-    return AzureCloud(shared, site, Storage(account.site["store"]))
-
-
-def job(account: AzureStandin, **more: Any) -> JobSpec:
-    needs = {"runtime": "docker", "image": IMAGE, "machine": "Standard_D2s_v5", **more}
-    return make_job(Storage(account.site["store"]), **needs)
-
-
-def test_a_pool_of_the_same_name_that_is_being_deleted_is_waited_for(
-    cloud: AzureCloud, account: AzureStandin
-) -> None:
-    spec = job(account)
-    name = cloud.provision(spec).facts["pool"]
-    account.service.settings.deletion_s = 0.5
-    with account.service.lock:
-        account.service.delete_pool(name)
-    assert cloud.provision(spec).facts["pool"] == name
-    assert account.api.count()["CreatePool"] == 2
-    cloud.release(spec)
-    assert cloud.leftovers() == []
-
-
-def test_lists_of_many_pages_are_read_to_their_end(
-    cloud: AzureCloud, account: AzureStandin
-) -> None:
-    account.service.settings.page = 1
-    spec = job(account, nodes=3)
-    cloud.provision(spec)
-    names = cloud.submit(spec, variables(Storage(account.site["store"]), spec))
-    assert len(account.service.jobs[names["job"]].tasks) == 3
-    until(lambda: cloud.observe(spec, names).state is JobState.RUNNING)
-    assert {left.kind for left in cloud.leftovers()} == {"job", "pool"}
-    cloud.release(spec)
-    assert cloud.leftovers() == []
-
-
-def test_what_is_not_of_this_repository_is_no_leftover(
-    cloud: AzureCloud, account: AzureStandin
-) -> None:
-    cloud.provision(job(account))
-    [pool] = account.service.pools.values()
-    [name] = [one for one in pool.asked["properties"]["metadata"] if one["name"] == "rpac-name"]
-    name["value"] = "another"
-    assert cloud.leftovers() == []
-    account.service.delete_pool(pool.id)
-
-
-def test_time_of_machines_is_kept_for_whoever_comes_after_the_pool(
-    cloud: AzureCloud, account: AzureStandin
-) -> None:
-    spec = job(account, nodes=2)
-    cloud.provision(spec)
-    cloud.release(spec)
-    kept = Storage(account.site["store"]).get_json(f"{Keys(spec.run).control}used/1")
-    assert kept["seconds"] >= 0
-    assert cloud.release(spec) == {"left": {"jobs": 0, "pools": 0}, "cost_usd": None}
-
-
-def test_what_machines_have_cost_is_their_time_at_the_catalog_s_price(
-    cloud: AzureCloud, account: AzureStandin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    price = Price(usd_per_hour=3.6, region="eastus", spot=False, source="test", date="2026-01-02")
-    known = replace(catalog.load("azure"), prices={"Standard_D2s_v5": (price,)})
-    monkeypatch.setattr(catalog, "load", lambda _: known)
-    spec = job(account, nodes=2)
-    cloud.provision(spec)
-    storage, used = Storage(account.site["store"]), f"{Keys(spec.run).control}used/1"
-    storage.create_json(used, {"seconds": 200.0})  # by a driver that has died since
-    for _ in range(2):
-        assert cloud.release(spec)["cost_usd"] == pytest.approx(0.2)
-
-
-def test_quotas_say_how_many_runs_there_is_room_for(
-    cloud: AzureCloud, account: AzureStandin
-) -> None:
-    account.service.settings.pools = 3
-    assert cloud.room(Resources(nodes=2, cpus=2)) == 3
-    assert cloud.room(Resources(nodes=100, cpus=4)) == 1
-    assert account.api.count()["GetAccount"] == 1, "known for a while"
-
-
-def test_nobody_who_is_signed_in_is_told_in_a_line(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("IDENTITY_ENDPOINT")
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no az, whose user it may be otherwise
-    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
-    answer = lab.reproduce()
-    assert answer.code == 5
-    assert "sign in (az login)" in answer.err
-    assert answer.err.count("\n") <= 3, answer.err
-    assert "Attempted credentials" not in capfd.readouterr().err
-
-
-def test_a_signature_of_the_store_that_has_expired_is_told(
-    account: AzureStandin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = "sv=2022-11-02&sr=c&sp=rwdl&se=2020-01-01T00%3A00%3A00Z&sig=c2ln"
-    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", old)
-    with pytest.raises(StorageError, match="reading x in az://labrpac/"):
-        Storage(account.site["store"]).get("x")

@@ -75,7 +75,7 @@ class AwsCloud:
         """Where nodes pull their image from."""
         return self._account.repository
 
-    def room(self, resources: Resources) -> int:
+    def room(self, resources: Resources, target: Target) -> int:
         """As many as one shape may have processors for."""
         return max(1, MAX_VCPUS // (resources.nodes * resources.cpus))
 

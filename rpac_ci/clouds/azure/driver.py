@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rpac_ci.workspace import Place
 
 UNKNOWN_ROOM = 4  # jobs side by side, where quotas cannot be read
+MOST = 1000  # whatever quotas say
 # where a stand-in for Azure is, for the nodes: addresses, never credentials
 PASSED_ON = ("AZURE_STORAGE_ENDPOINT",)
 _CONNECTING = threading.Lock()
@@ -74,19 +75,23 @@ class AzureCloud:
         """Where nodes pull their image from."""
         return self._account.repository
 
-    def room(self, resources: Resources) -> int:
+    def room(self, resources: Resources, target: Target) -> int:
         """As many as quotas allow in an account that nobody else uses."""
         quota = self._quotas.known()
         if quota is None:
             return UNKNOWN_ROOM
-        cores = quota.cores // (resources.nodes * resources.cpus) if quota.cores else None
-        return max(1, min(n for n in (quota.pools, quota.jobs, cores, 1000) if n is not None))
+        machine = target.machine or ""
+        limits = [quota.pools, quota.jobs, MOST]
+        if (cores := quota.cores_for(machine, spot=target.spot)) is not None:
+            limits.append(cores // (resources.nodes * _cpus(machine)))
+        return max(1, min(n for n in limits if n is not None))
 
     def provision(self, spec: JobSpec) -> Provisioned:
         """A pool with all of its nodes ready, or none at all."""
         gang = self._gang(spec, {})
         name, cancel = gang.name(self._account), Keys(spec.run).cancel
-        self._quotas.check(spec.nodes * catalog.load(CLOUD).machines[gang.machine].cpus)
+        cores = spec.nodes * _cpus(gang.machine)
+        self._quotas.check(gang.machine, cores, spot=spec.spot)
         try:
             self._pools.ensure(name, lambda system: gang.pool(self._account, system))
             nodes = self._pools.until_ready(
@@ -212,6 +217,10 @@ class AzureCloud:
             return None
         used = self._storage.get_json(_used(spec))
         return catalog.usd(price, used["seconds"]) if used else 0.0
+
+
+def _cpus(machine: str) -> int:
+    return catalog.load(CLOUD).machines[machine].cpus
 
 
 def _used(spec: JobSpec) -> str:

@@ -1,10 +1,19 @@
-"""What an account may have at most, known before machines are asked for in vain. Optional."""
+"""
+What an account may have at most, known before machines are asked for in vain. Optional.
+
+Cores of dedicated machines are limited for the account as a whole or, where Azure enforces that,
+for each family of machines; then the whole does not count. To which family a machine belongs, the
+list of machines of the location says. Spot machines and those of one's own subscription have
+quotas elsewhere.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from rpac_ci.clouds.azure.clients import Azure
 from rpac_ci.clouds.azure.errors import HINTS, translated
@@ -14,13 +23,27 @@ from rpac_ci.quantities import count
 FRESH_S = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
     """The account's limits; None where it says nothing."""
 
-    pools: int | None
-    jobs: int | None
-    cores: int | None  # of dedicated machines; None in one's own subscription, which has others
+    pools: int | None = None
+    jobs: int | None = None  # that are not over
+    cores: int | None = None  # of dedicated machines of all families
+    by_family: Mapping[str, int] | None = None  # cores; where it is there, it counts
+    families: Mapping[str, str] = field(default_factory=dict)  # by machine
+
+    def cores_for(self, machine: str, *, spot: bool) -> int | None:
+        """How many cores of such machines there may be; None: not known."""
+        if spot:
+            return None
+        if self.by_family is None:
+            return self.cores
+        return self.by_family.get(self.family(machine).lower())
+
+    def family(self, machine: str) -> str:
+        """The machine's, where there is a limit for it; else, and where it is not known, empty."""
+        return self.families.get(machine.lower(), "") if self.by_family is not None else ""
 
 
 class Quotas:
@@ -51,20 +74,60 @@ class Quotas:
             return None
         if found is None:
             return None
-        ours = found.pool_allocation_mode == "BatchService"
-        return Quota(
-            pools=found.pool_quota, jobs=found.active_job_and_job_schedule_quota,
-            cores=found.dedicated_core_quota if ours else None,
-        )  # fmt: skip
+        limits = Quota(pools=found.pool_quota, jobs=found.active_job_and_job_schedule_quota)
+        if found.pool_allocation_mode != "BatchService":
+            return limits
+        if not found.dedicated_core_quota_per_vm_family_enforced:
+            return replace(limits, cores=found.dedicated_core_quota)
+        cores = {
+            one.name.lower(): one.core_quota
+            for one in found.dedicated_core_quota_per_vm_family or []
+            if one.name and one.core_quota is not None
+        }
+        return replace(limits, by_family=cores, families=self._families)
 
-    def check(self, cores: int) -> None:
+    @cached_property
+    def _families(self) -> Mapping[str, str]:
+        """Families by the names of their machines in small letters."""
+        try:
+            with translated("reading which machines there are"):
+                found = self._azure.managed.location.list_supported_virtual_machine_skus(
+                    self._azure.account.location
+                )
+                return {
+                    one.name.lower(): one.family_name
+                    for one in found
+                    if one.name and one.family_name
+                }
+        except CloudError:
+            return {}
+
+    def check(self, machine: str, cores: int, *, spot: bool) -> None:
         """
+        What can never be had is not asked for.
+
+        Args:
+            machine: one of Azure's sizes.
+            cores: of all machines of a run.
+            spot: whether they are spot machines.
+
         Raises:
-            QuotaError: the account may never have so many cores at once.
+            QuotaError: the account may never have that much, with what to ask for.
         """
         quota = self.known()
-        if quota and quota.cores is not None and cores > quota.cores:
-            raise QuotaError(
-                f"{count(cores, 'core')} are more than the {quota.cores} of the Batch account",
-                hint=HINTS[QuotaError],
-            )
+        if quota is None:
+            return
+        for what, most in (("pool", quota.pools), ("active job", quota.jobs)):
+            if most == 0:
+                raise QuotaError(
+                    f"the Batch account may have no {what} at all", hint=HINTS[QuotaError]
+                )
+        most = quota.cores_for(machine, spot=spot)
+        if most is None or cores <= most:
+            return
+        family = f" of {quota.family(machine)}" if quota.family(machine) else ""
+        asked = count(cores, "core")
+        raise QuotaError(
+            f"{asked} are more than the {most}{family} of the Batch account",
+            hint=f"{HINTS[QuotaError]}: ask there for at least {asked}{family}",
+        )

@@ -47,7 +47,7 @@ class LocalCloud:
         """The nodes' Docker engine is the one that makes the images."""
         return None
 
-    def room(self, resources: Resources) -> int:
+    def room(self, resources: Resources, target: Target) -> int:
         """As many as there are processors and free memory for."""
         cores = machine.cores() // (resources.nodes * resources.cpus)
         return max(1, min(cores, machine.free_mib() // (resources.nodes * resources.memory)))

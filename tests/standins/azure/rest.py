@@ -17,16 +17,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from azure.batch import models as data
-from azure.batch.models import _models as private
 from azure.mgmt.batch import models as managed
 
 from tests.standins.azure import answers
 from tests.standins.azure.roundtrip import problems
+from tests.standins.azure.routes import MANAGED, ROUTES, Route
 from tests.standins.azure.service import Service
-from tests.standins.azure.state import Json, RefusedError, check_id, invalid
+from tests.standins.azure.state import SIZES, Json, RefusedError, check_id, invalid
 
 VERSION = "2025-06-01"
 BATCH, ARM, STORAGE = (
@@ -57,6 +56,7 @@ class Call:
     action: str
     path: str
     body: Any = field(default=None, repr=False)
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -67,57 +67,6 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: Json
-
-
-@dataclass(frozen=True)
-class Route:
-    """What a method on a path does."""
-
-    action: str
-    method: str
-    path: str  # with {names}
-    takes: type[Any] | None = None
-    gives: type[Any] | None = None
-    listed: bool = False
-    status: int = 200
-    query: frozenset[str] = frozenset({"api-version"})
-
-    def match(self, method: str, path: str) -> dict[str, str] | None:
-        """The names in the path, when it is this one."""
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
-        found = re.fullmatch(pattern, path, re.IGNORECASE) if method == self.method else None
-        return {k: unquote(v) for k, v in found.groupdict().items()} if found else None
-
-
-_LIST = frozenset({"api-version", "$filter", "$select", "maxresults", "$skiptoken"})
-_ONE = frozenset({"api-version", "$select"})
-_RESOURCE = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Batch/"
-ROUTES = (
-    Route("ListImages", "GET", "/supportedimages", None, data.BatchSupportedImage, True,
-          query=_LIST),
-    Route("ListPools", "GET", "/pools", None, data.BatchPool, True, query=_LIST),
-    Route("CountNodes", "GET", "/nodecounts", None, data.BatchPoolNodeCounts, True,
-          query=_LIST - {"$select"}),
-    Route("GetPool", "GET", "/pools/{pool}", None, data.BatchPool, query=_ONE),
-    Route("DeletePool", "DELETE", "/pools/{pool}", status=202),
-    Route("ListNodes", "GET", "/pools/{pool}/nodes", None, data.BatchNode, True, query=_LIST),
-    Route("ListJobs", "GET", "/jobs", None, data.BatchJob, True, query=_LIST),
-    Route("CreateJob", "POST", "/jobs", data.BatchJobCreateOptions, status=201),
-    Route("GetJob", "GET", "/jobs/{job}", None, data.BatchJob, query=_ONE),
-    Route("UpdateJob", "PATCH", "/jobs/{job}", data.BatchJobUpdateOptions),
-    Route("TerminateJob", "POST", "/jobs/{job}/terminate", private.BatchJobTerminateOptions,
-          status=202),
-    Route("DeleteJob", "DELETE", "/jobs/{job}", status=202),
-    Route("CreateTasks", "POST", "/jobs/{job}/addtaskcollection", data.BatchTaskGroup,
-          data.BatchCreateTaskCollectionResult),
-    Route("ListTasks", "GET", "/jobs/{job}/tasks", None, data.BatchTask, True, query=_LIST),
-    Route("GetFile", "GET", "/jobs/{job}/tasks/{task}/files/{file}"),
-)  # fmt: skip
-MANAGED = (
-    Route("CreatePool", "PUT", _RESOURCE + "batchAccounts/{account}/pools/{pool}", managed.Pool,
-          managed.Pool),
-    Route("GetAccount", "GET", _RESOURCE + "batchAccounts/{account}", None, managed.BatchAccount),
-)  # fmt: skip
 
 
 class Api:
@@ -314,11 +263,18 @@ class Api:
                 "provisioningState": "Succeeded", "poolAllocationMode": settings.mode,
                 "dedicatedCoreQuota": settings.cores, "lowPriorityCoreQuota": settings.cores,
                 "dedicatedCoreQuotaPerVMFamily": families,
-                "dedicatedCoreQuotaPerVMFamilyEnforced": True, "poolQuota": settings.pools,
+                "dedicatedCoreQuotaPerVMFamilyEnforced": settings.per_family,
+                "poolQuota": settings.pools,
                 "activeJobAndJobScheduleQuota": settings.jobs,
             },
         }  # fmt: skip
         return self._one(route, request, shown)
+
+    def _list_sizes(self, route: Route, request: Request) -> Answer:
+        shown = [{"name": n, "familyName": family} for n, (family, _) in SIZES.items()]
+        for one in shown:
+            self._round(managed.SupportedSku, one, sent=False, whole=False)
+        return 200, {"content-type": "application/json"}, json.dumps({"value": shown}).encode()
 
     def _own(self, request: Request) -> None:
         parts = request.parts

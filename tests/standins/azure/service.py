@@ -55,7 +55,7 @@ class Service:
         self.strays: list[Execution] = []
         self.exit_code: Callable[[Task, int], int] = lambda _, code: code  # as the service tells it
         self.lock = threading.RLock()
-        self._runner, self._folder, self._environment = runner, folder, environment
+        self.runner, self._folder, self._environment = runner, folder, environment
         self._pulling = ThreadPoolExecutor(4)
         self._over = threading.Event()
         self._clock = threading.Thread(target=self._tick, daemon=True)
@@ -248,7 +248,9 @@ class Service:
             return
         family, cores = SIZES[pool.asked["properties"]["vmSize"]]
         taken = sum(len(other.nodes) for other in self.pools.values())
-        limit = min(self.settings.cores, self.settings.families.get(family, 0)) // cores
+        per_family = self.settings.per_family
+        most = self.settings.families.get(family, 0) if per_family else self.settings.cores
+        limit = most // cores
         for _ in range(min(wanted - len(pool.nodes), min(self.settings.machines, limit) - taken)):
             pool.nodes.append(self._new_node(pool))
         if len(pool.nodes) == wanted:
@@ -256,7 +258,8 @@ class Service:
         elif passed > self.settings.resize_s:
             pool.allocation.become("steady")
             quota = limit <= taken
-            code = "AccountCoreQuotaReached" if quota else "AllocationTimedout"
+            reached = "AccountVMSeriesCoreQuotaReached" if per_family else "AccountCoreQuotaReached"
+            code = reached if quota else "AllocationTimedout"
             said = "Desired number of dedicated nodes could not be allocated"
             pool.errors = [{"code": code, "message": said}]
 
@@ -273,7 +276,7 @@ class Service:
 
     def _prepare(self, images: list[str]) -> None:
         for image in images:
-            self._runner.prepare(image)
+            self.runner.prepare(image)
 
     def _go_on_with_node(self, pool: Pool, node: Node) -> None:
         if node.state == "creating":
@@ -313,7 +316,7 @@ class Service:
             node.become("running")
             node.task, task.node = task, node
             task.info = {**task.info, "startTime": now()}
-            task.running = self._runner.start(self._order(job, task, node))
+            task.running = self.runner.start(self._order(job, task, node))
             task.become("running")
 
     def _order(self, job: Job, task: Task, node: Node) -> Order:

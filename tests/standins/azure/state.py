@@ -51,6 +51,7 @@ class Settings:
     start_s: float = 0.05  # of a node
     deletion_s: float = 0.1  # of a pool or a job
     cores: int = 350
+    per_family: bool = False  # which quota of cores is enforced
     families: dict[str, int] = field(default_factory=lambda: {"standardDSv5Family": 350})
     pools: int = 100
     jobs: int = 300
