@@ -102,9 +102,21 @@ class Lab:
         yaml = QUICK.format(name="quick").replace("engine: process", f"engine: {engine}")
         self.write(yaml=yaml + f"environment: {{image: '{IMAGE}'}}\n", files={"main.py": main})
 
+    def own_subscription(self) -> None:
+        """The account's machines are those of one's own subscription from now on."""
+        site = {**self.account.site, "pool_allocation_mode": "user_subscription"}
+        settings = replace(self.account, site=site).settings()
+        (self.rpac.root / "rpac.yaml").write_text(settings)
+
     def fails(self, action: str, times: int = 1, **how: Any) -> None:
         """What goes wrong from now on."""
         self.account.api.faults.append(Fault(action, times=times, **how))
+
+    def denies(self, action: str) -> str:
+        """A right that is missing from now on; what Azure says then."""
+        says = f"no right to {action}"
+        self.fails(action, FOREVER, status=403, code="AuthorizationFailed", message=says)
+        return says
 
     def mend(self) -> None:
         """All is well again."""
@@ -118,11 +130,30 @@ class Lab:
         """Records of all runs."""
         return records(self.rpac.root)
 
+    def sweep(self) -> str:
+        """What sweep finds."""
+        return self.rpac("sweep", "--dry-run").out.strip()
+
+    def stays_open(self, answer: Answer) -> str:
+        """The command says that the run goes on later, and so does sweep; returns the run."""
+        [run] = open_runs.names(Workspace.open(self.rpac.root))
+        assert answer.code == 5, answer.out + answer.err
+        assert f"rpac advance {run}" in answer.err
+        assert self.records() == []
+        return run
+
+    def goes_on(self, outcome: str) -> dict[str, Any]:
+        """All is well again: whoever comes next ends the run; its record."""
+        self.mend()
+        done = self.rpac("advance", "--all")
+        assert done.code == 0, done.out + done.err
+        return self.is_over(outcome)
+
     def is_over(self, outcome: str, *, beside: Sequence[str] = ()) -> dict[str, Any]:
         """One run is in the log with this outcome, and nothing of it is left; its record."""
         [record] = self.records()
         assert record["verdict"]["outcome"] == outcome, record["outcome"]
-        assert self.rpac("sweep", "--dry-run").out.strip() == "nothing is left over"
+        assert self.sweep() == "nothing is left over"
         assert self.rpac("advance", "--all").out == "no open runs\n"
         assert not self.account.service.pools
         assert [*self.account.service.jobs] == [*beside]

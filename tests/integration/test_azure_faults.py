@@ -55,6 +55,7 @@ def test_without_a_fault(lab: Lab) -> None:
 PASSING: dict[str, dict[str, Any]] = {
     "busy once": {},
     "throttled three times": {"times": 3, "status": 429, "code": "TooManyRequests"},
+    "cut off": {"cut": True},
     "an error of the server": {"status": 500, "code": "InternalError"},
 }
 
@@ -70,39 +71,91 @@ def test_requests_that_fail_for_a_moment_change_nothing(lab: Lab, how: str) -> N
     assert lab.account.api.faults == [], "all were asked"
 
 
-def test_what_was_done_before_the_answer_got_lost_is_not_done_again(lab: Lab) -> None:
+LOST: dict[str, dict[str, Any]] = {
+    "answered with an error": {"status": 500, "code": "InternalError", "after": True},
+    "and the connection is cut": {"cut": True, "after": True},
+}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_what_was_done_before_the_answer_got_lost_is_not_done_again(lab: Lab, how: str) -> None:
     for action in CHANGING:
-        lab.fails(action, status=500, code="InternalError", after=True)
+        lab.fails(action, **LOST[how])
     done = lab.reproduce()
     assert done.code == 0, done.out + done.err
     lab.is_over(REPRODUCED)
+    assert lab.account.api.faults == [], "all were asked"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", [*PASSING, *LOST])
+@pytest.mark.parametrize("action", ASKED)
+def test_each_request_that_fails_by_itself(lab: Lab, action: str, how: str) -> None:
+    lab.fails(action, **{**PASSING, **LOST}[how])
+    assert lab.reproduce().code == 0
+    lab.is_over(REPRODUCED)
+    assert lab.account.api.faults == []
+
+
+def test_a_service_that_is_busy_for_long_leaves_the_run_open(lab: Lab) -> None:
+    lab.fails("ListTasks", FOREVER, status=429, code="TooManyRequests")
+    answer = lab.reproduce()
+    lab.stays_open(answer)
+    assert "TooManyRequests" in answer.err
+    assert "try again later" in answer.err
+    lab.goes_on(REPRODUCED)
 
 
 @pytest.mark.parametrize("action", ["CreatePool", "CreateJob", "CreateTasks", "ListImages"])
 def test_a_right_that_is_missing_ends_the_run_and_is_named(lab: Lab, action: str) -> None:
-    says = f"no right to {action}"
-    lab.fails(action, FOREVER, status=403, code="AuthorizationFailed", message=says)
-    lab.could_not_run(because=says)
+    lab.could_not_run(because=lab.denies(action))
+
+
+def test_logs_that_may_not_be_read_are_no_reason_to_lose_a_run(lab: Lab) -> None:
+    lab.denies("GetFile")
+    assert lab.reproduce().code == 0
+    lab.is_over(REPRODUCED)
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome"),
+    campaign(
+        [
+            ("DeletePool", REPRODUCED), ("ListNodes", COULD_NOT_RUN), ("DeleteJob", REPRODUCED),
+            ("GetJob", REPRODUCED), ("ListTasks", REPRODUCED), ("ListPools", COULD_NOT_RUN),
+        ],
+        every=2,
+    ),
+)  # fmt: skip
+def test_a_right_that_is_missing_for_the_release_is_told_and_the_run_stays_on_the_list(
+    lab: Lab, action: str, outcome: str
+) -> None:
+    says = lab.denies(action)
+    answer = lab.reproduce()
+    run = lab.stays_open(answer)
+    assert says in answer.err
+    assert "does a role of the Batch account or the resource group allow it?" in answer.err
+    lab.mend()
+    left = lab.sweep()
+    assert f"rpac advance {run}" in left
+    for kind, things in (("pool", lab.account.service.pools), ("job", lab.account.service.jobs)):
+        assert [name in left for name in things] == [True] * len(things), kind
+    lab.goes_on(outcome)
 
 
 def test_quotas_that_may_not_be_read_are_done_without(lab: Lab) -> None:
-    lab.fails("GetAccount", FOREVER, status=403, code="AuthorizationFailed")
+    lab.denies("GetAccount")
     assert lab.reproduce().code == 0
     lab.is_over(REPRODUCED)
 
 
 @pytest.mark.parametrize("requests", campaign((4, 1, 9, 7), every=2))
 def test_a_sign_in_that_expires_leaves_the_run_to_whoever_signs_in(lab: Lab, requests: int) -> None:
-    expired = {"status": 401, "code": "ExpiredAuthenticationToken"}
-    lab.fails("*", FOREVER, skip=requests, **expired)
+    lab.fails("*", FOREVER, skip=requests, status=401, code="ExpiredAuthenticationToken")
     answer = lab.reproduce()
-    assert answer.code == 5
-    [run] = open_runs.names(Workspace.open(lab.rpac.root))
-    assert f"rpac advance {run}" in answer.err
+    lab.stays_open(answer)
     assert "az login" in answer.err
-    lab.mend()
-    assert lab.rpac("advance", "--all").code == 0
-    lab.is_over(REPRODUCED)
+    lab.goes_on(REPRODUCED)
 
 
 # --- machines -------------------------------------------------------------------------------------
@@ -142,7 +195,7 @@ def test_an_account_that_may_have_none_at_all_is_told_before_a_pool_is_made(
 def test_a_quota_that_a_resize_meets_is_told(lab: Lab) -> None:
     """Where it could not be known before."""
     lab.settings.per_family, lab.settings.families = True, {"standardDSv5Family": 0}
-    lab.fails("ListSizes", FOREVER, status=403, code="AuthorizationFailed")
+    lab.denies("ListSizes")
     record = lab.could_not_run(because="0 of 1 machines came (AccountVMSeriesCoreQuotaReached")
     assert "quotas" in record["outcome"]["hint"]
 
@@ -197,6 +250,18 @@ def test_a_run_that_is_cancelled_while_machines_are_awaited(lab: Lab, by: str) -
         assert lab.rpac("cancel", run).code == 0
     assert ended(going).returncode == 130
     lab.is_over("inconclusive (cancelled)")
+
+
+def test_a_spot_machine_that_azure_takes_back(lab: Lab, tmp_path: Path) -> None:
+    lab.experiment(waiting_for(tmp_path / "never"))
+    lab.settings.mode = "UserSubscription"
+    lab.own_subscription()
+    going = start(lab.rpac.root, "reproduce", "quick", "cloud=azure", "spot=true")
+    run = started(lab)
+    lab.account.service.preempt(f"{lab.account.site['name']}-{run}-1")
+    done = ended(going)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "a node was lost" in lab.is_over(COULD_NOT_RUN)["outcome"]["message"]
 
 
 # --- tasks ----------------------------------------------------------------------------------------

@@ -57,8 +57,10 @@ class _Server(ThreadingHTTPServer):
             protocol_version = "HTTP/1.1"
 
             def _any(self) -> None:
-                with contextlib.suppress(OSError):
+                try:
                     server.serve(self)
+                except OSError:
+                    self.close_connection = True
 
             do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = _any  # noqa: N815
 

@@ -47,6 +47,13 @@ class Fault:
     times: int = 1
     after: bool = False  # what was asked has been done, and the answer gets lost
     skip: int = 0  # so many requests go well before
+    cut: bool = False  # instead of an answer the connection is closed
+
+    def strike(self) -> None:
+        """It happens now."""
+        if self.cut:
+            raise ConnectionAbortedError
+        raise RefusedError(self.status, self.code, self.message)
 
 
 @dataclass
@@ -107,7 +114,7 @@ class Api:
         self.before(call)
         try:
             if fault and not fault.after:
-                raise RefusedError(fault.status, fault.code, fault.message)  # noqa: TRY301
+                fault.strike()
             self._check(route, query, headers, is_managed)
             request = Request(parts, query, headers, call.body or {})
             if route.takes:
@@ -116,7 +123,7 @@ class Api:
                 status, more, said = getattr(self, f"_{_snake(route.action)}")(route, request)
             self.after(call)
             if fault:
-                raise RefusedError(fault.status, fault.code, fault.message)  # noqa: TRY301
+                fault.strike()
         except RefusedError as exc:
             shown = answers.error(exc.code, exc.message, managed=is_managed)
             return exc.status, {"content-type": "application/json"}, json.dumps(shown).encode()

@@ -205,6 +205,18 @@ class Service:
             found.info["requeueCount"] += 1
             found.become("active")
 
+    def preempt(self, pool: str) -> None:
+        """Azure takes a node of the pool back, whose task waits for another."""
+        with self.lock:
+            node = self.pools[pool].nodes[0]
+            node.become("preempted")
+            task, node.task = node.task, None
+            if task and task.running:
+                task.running.kill()
+                task.running = None
+                task.info["requeueCount"] += 1
+                task.become("active")
+
     def _end(self, task: Task, code: str, message: str) -> None:
         """End a task that runs."""
         if task.state not in ("running", "preparing"):
