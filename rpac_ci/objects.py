@@ -48,9 +48,14 @@ _SIGN_IN_HINT = (
 # --- S3 -----------------------------------------------------------------------------------------
 
 
-def read_s3(locator: S3Locator, reader: Reader) -> Iterator[bytes]:
+def read_s3(locator: S3Locator, reader: Reader, *, anonymous: bool = False) -> Iterator[bytes]:
     """
     The bytes of an object.
+
+    Args:
+        locator: of it.
+        reader: of its bytes.
+        anonymous: asked without a signature only, as those have to who have no account on AWS.
 
     Raises:
         RefusedError: it may not be read, or only by those who pay for it.
@@ -58,7 +63,7 @@ def read_s3(locator: S3Locator, reader: Reader) -> Iterator[bytes]:
     """
     region = locator.region or _region_of(locator.bucket, storage.s3_endpoint())
     what, refusals = str(locator), []
-    for way in _ways(locator):
+    for way in _ways(locator, anonymous=anonymous):
         try:
             found = _open(what, locator.bucket, locator.key, region, way)
         except RefusedError as exc:
@@ -74,11 +79,11 @@ def read_s3(locator: S3Locator, reader: Reader) -> Iterator[bytes]:
     )
 
 
-def _ways(locator: S3Locator) -> Iterator[dict[str, Any]]:
+def _ways(locator: S3Locator, *, anonymous: bool) -> Iterator[dict[str, Any]]:
     """Whom to ask as: nobody, where that may do, then who is signed in."""
     if not locator.requester_pays:
         yield {"skip_signature": True}
-    if _has_credentials():
+    if not anonymous and _has_credentials():
         yield {**storage.s3_credentials(), "request_payer": locator.requester_pays}
 
 

@@ -192,28 +192,34 @@ def fetch(
             return _fetch_member(locator, cache, sha256, archive_sha256, reader)
 
 
-def look(locator: HttpsLocator | S3Locator) -> int | None:
+def look(locator: HttpsLocator | S3Locator, *, anonymous: bool = False) -> int | None:
     """
     The size in bytes of what is elsewhere, as its server says it; None where it says none.
 
     The content is not read, so that what is not there is known before anything is started.
+
+    Args:
+        locator: of it.
+        anonymous: as somebody without an account of AWS.
 
     Raises:
         RefusedError: it may not be read from here.
         SourceError: it cannot be had.
     """
     looking = Look()
-    for _ in _read(locator, looking):
+    for _ in _read(locator, looking, anonymous=anonymous):
         pass
     return looking.total
 
 
-def _read(locator: HttpsLocator | S3Locator | EarthdataLocator, reader: Reader) -> Iterator[bytes]:
+def _read(
+    locator: HttpsLocator | S3Locator | EarthdataLocator, reader: Reader, *, anonymous: bool = False
+) -> Iterator[bytes]:
     match locator:
         case HttpsLocator(url):
             return read_url(url, reader)
         case S3Locator():
-            return objects.read_s3(locator, reader)
+            return objects.read_s3(locator, reader, anonymous=anonymous)
         case EarthdataLocator():
             return objects.read_earthdata(locator, reader)
 

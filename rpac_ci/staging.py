@@ -26,7 +26,7 @@ from rpac_ci.pipeline import DataRef, EnvironmentKind, Pipeline
 from rpac_ci.quantities import format_bytes
 from rpac_ci.sources import Content, ContentCache, fetch, look
 from rpac_ci.storage import Entry, Storage
-from rpac_ci.traffic import nodes_check, nodes_read
+from rpac_ci.traffic import AWS, nodes_check, nodes_read
 from rpac_ci.workspace import Place
 
 DOCKER = "docker"
@@ -229,8 +229,22 @@ class Staging:
             _check_published(content, ref)
         self._tell("note", f"data {name}: {format_bytes(content.size)}, verified")
         staged = {"sha256": content.sha256, "size": content.size}
-        elsewhere = self._images and not nodes_read(parse_locator(ref.uri))
+        elsewhere = self._images and not self._nodes_read(name, ref)
         return staged, content if elsewhere else None
+
+    def _nodes_read(self, name: str, ref: DataRef) -> bool:
+        """Whether nodes elsewhere read it where it is; S3 is asked as those of other clouds ask."""
+        locator, cloud = parse_locator(ref.uri), self._pipeline.target.cloud
+        if not nodes_read(locator, cloud):
+            return False
+        if cloud == AWS or not isinstance(locator, S3Locator):
+            return True
+        try:
+            look(locator, anonymous=True)
+        except RefusedError:
+            self._tell("note", f"data {name}: not public, so nodes get it by way of the store")
+            return False
+        return True
 
     def _left_to_nodes(self, name: str, ref: DataRef, kept: _Kept) -> dict[str, Any] | None:
         """
@@ -246,7 +260,7 @@ class Staging:
         stored = kept.find(ref.sha256)
         if stored is not None:
             size, where = stored.size, "in the store already"
-        elif isinstance(locator, (HttpsLocator, S3Locator)):
+        elif isinstance(locator, (HttpsLocator, S3Locator)) and self._nodes_read(name, ref):
             size, where = self._look(locator), "to be read by the nodes"
         else:
             return None

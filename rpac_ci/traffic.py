@@ -91,9 +91,16 @@ def nodes_check(pipeline: Pipeline, name: str) -> bool:
     return bool(ref.sha256) and checked and not compared and not beside
 
 
-def nodes_read(locator: Locator) -> bool:
-    """Whether nodes elsewhere read it where it is: it takes no credential of the driver's."""
-    return isinstance(locator, (HttpsLocator, S3Locator))
+def nodes_read(locator: Locator, cloud: str) -> bool:
+    """
+    Whether nodes elsewhere read it where it is: it takes no credential of the driver's.
+
+    Those of other clouds than AWS have no account there that could pay; nor may they read what is
+    not public, which only a question to S3 tells.
+    """
+    if isinstance(locator, S3Locator):
+        return cloud == AWS or not locator.requester_pays
+    return isinstance(locator, HttpsLocator)
 
 
 def transfers(
@@ -129,12 +136,17 @@ def _of_input(
 ) -> Iterator[Transfer]:
     region, nodes = pipeline.target.region, pipeline.resources.nodes
     source, named = _source(locator), f"data.{name}"
-    if region and nodes_read(locator):
+    if region and nodes_read(locator, pipeline.target.cloud):
         if not nodes_check(pipeline, name):
             yield _read(named, "read here first", locator, HERE, catalog, None, size, 1)
         how = f"read by each of {nodes} nodes" if nodes > 1 else "read by the node"
         to = region if pipeline.target.cloud == AWS else None  # other clouds are the internet
+        if to is None and isinstance(locator, S3Locator):
+            how += " if it is public, else by way of here"
         yield _read(named, how, locator, _there(pipeline), catalog, to, size, nodes)
+    elif region and isinstance(locator, S3Locator):
+        how, to = "read here and uploaded", _there(pipeline)
+        yield _read(named, how, locator, to, catalog, None, size, 1)
     elif region:
         how = "uploaded" if source == HERE else "read here and uploaded"
         yield Transfer(name=named, how=how, source=source, target=_there(pipeline), size=size)

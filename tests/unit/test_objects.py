@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +19,12 @@ from moto.server import ThreadedMotoServer
 from rpac_ci import objects
 from rpac_ci.downloads import RefusedError
 from rpac_ci.errors import SourceError
+from rpac_ci.jobs import content_key
 from rpac_ci.locators import HttpsLocator, S3Locator, parse_locator
 from rpac_ci.sources import ContentCache, fetch, look
+from rpac_ci.workspace import Workspace
 from tests.standins import aws, earthdata, web
+from tests.unit.test_staging import Desk
 
 DATA = b"granule" * 40_000
 DATA_HASH = hashlib.sha256(DATA).hexdigest()
@@ -288,6 +292,40 @@ def test_a_look_tells_the_size_or_that_it_cannot_be_had(s3: aws.Gate) -> None:
         seen(PRIVATE)
     with pytest.raises(SourceError, match="is not there"):
         seen("s3://lab-data/missing.nc")
+
+
+@pytest.mark.parametrize(
+    ("uri", "cloud", "by_the_store"),
+    [
+        (PUBLIC, "aws", False),
+        (PUBLIC, "azure", False),
+        (PRIVATE, "aws", False),
+        (PRIVATE, "azure", True),
+        (f"{PUBLIC}?requester_pays=true", "aws", False),
+        (f"{PUBLIC}?requester_pays=true", "azure", True),
+    ],
+)
+@pytest.mark.parametrize("pinned", [True, False])
+def test_nodes_of_other_clouds_get_what_is_not_public_by_way_of_the_store(
+    signed_in: None, s3: aws.Gate, workspace: Workspace, tmp_path: Path, uri: str, cloud: str,
+    by_the_store: bool, pinned: bool,
+) -> None:  # fmt: skip
+    """They have no account of AWS; whoever drives the run may have one."""
+    desk = Desk(replace(workspace, cache=tmp_path / "cache"))
+    data: dict[str, Any] = {"sha256": DATA_HASH} if pinned else {}
+    found = desk.stage(uri=uri, cloud=cloud, **data)
+    assert found == {"sha256": DATA_HASH, "size": len(DATA)}
+    stored = workspace.storage.head(content_key(DATA_HASH)) is not None
+    assert stored is by_the_store
+
+
+def test_what_nobody_may_read_is_told_before_there_are_machines(
+    nobody: None, s3: aws.Gate, workspace: Workspace, tmp_path: Path
+) -> None:
+    desk = Desk(replace(workspace, cache=tmp_path / "cache"))
+    with pytest.raises(SourceError) as caught:
+        desk.stage(uri=PRIVATE, cloud="azure", sha256=DATA_HASH)
+    assert "it is not public, and there are no credentials of AWS" in told(caught)
 
 
 # --- Earthdata ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
+from rpac_ci.commands import parse_overrides
 from rpac_ci.errors import SourceError
 from rpac_ci.jobs import content_key
 from rpac_ci.pipeline import compile_pipeline, pin
@@ -44,7 +45,13 @@ class Desk:
         self.notes: list[str] = []
 
     def stage(
-        self, *, elsewhere: bool = True, pinned: str | None = None, rules: Any = None, **data: str
+        self,
+        *,
+        elsewhere: bool = True,
+        pinned: str | None = None,
+        rules: Any = None,
+        cloud: str = "local",
+        **data: str,
     ) -> dict[str, Any]:
         """What is staged of it: hash and size."""
         asked = definition(
@@ -52,7 +59,7 @@ class Desk:
             outputs=["metrics.json", *(rules or {})],
         )  # fmt: skip
         asked = pin(asked, {"scene": pinned}) if pinned else asked
-        pipeline = compile_pipeline(asked)
+        pipeline = compile_pipeline(asked, overrides=parse_overrides([f"cloud={cloud}"]))
         staging = Staging(
             self.workspace, pipeline, created(pipeline, folder="."),
             lambda kind, text: self.notes.append(text) if kind == "note" else None,

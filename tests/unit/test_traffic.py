@@ -137,11 +137,19 @@ def test_a_run_here_reads_here_and_brings_nothing_back(uri: str, said: list[str]
 
 def test_on_azure_buckets_of_aws_are_far_away_and_what_leaves_it_has_no_known_price() -> None:
     assert told("s3://bucket/x.nc?region=us-east-1", "cloud=azure", "nodes=2", sha256=HASH) == [
-        "data.x: read by each of 2 nodes, aws us-east-1 to azure eastus, size not known; "
-        "0.09 USD per GB, paid by the bucket's owner",
+        "data.x: read by each of 2 nodes if it is public, else by way of here, aws us-east-1 to "
+        "azure eastus, size not known; 0.09 USD per GB, paid by the bucket's owner",
         "outputs: fetched when somebody asks, azure eastus to here, size not known; "
         "price not known, paid by you",
     ]
+
+
+def test_nodes_on_azure_have_no_account_of_aws_that_could_pay() -> None:
+    uri = "s3://bucket/x.nc?region=us-east-1&requester_pays=true"
+    assert told(uri, "cloud=azure", "nodes=2", sha256=HASH)[0] == (
+        "data.x: read here and uploaded, aws us-east-1 to azure eastus, size not known; "
+        "0.09 USD per GB, paid by you"
+    )
 
 
 def test_without_a_catalog_no_price_is_made_up() -> None:
