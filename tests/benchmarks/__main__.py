@@ -72,6 +72,8 @@ def main(names: list[str]) -> None:
     # which need the functions above
     from tests.benchmarks import (
         aws,
+        azure,
+        blob,
         bot,
         commands,
         compiling,
@@ -93,7 +95,9 @@ def main(names: list[str]) -> None:
         "gpu": gpu.main,
         "containers": containers.main,
         "aws": aws.main,
+        "azure": azure.main,
         "s3": lambda _: s3.main(),
+        "blob": lambda _: blob.main(),
         "history": lambda _: history.main(),
         "contents": lambda _: contents.main(),
         "commands": lambda _: commands.main(),

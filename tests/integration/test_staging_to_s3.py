@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import s3
-from tests.standins import aws
 from tests.standins.aws import Gate
 
 CLOCK = {"PUT": 1, "HEAD": 1}  # how long something is there is told by the store's own clock
@@ -25,7 +24,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 def stage(gate: Gate, folder: Path, cache: Path) -> dict[str, int]:
     """The requests of one staging, by method."""
     gate.calls.clear()
-    s3.stage(folder, cache, f"s3://{aws.BUCKET}/runs")
+    s3.stage(folder, cache)
     return dict(gate.count("s3"))
 
 

@@ -18,7 +18,7 @@ import os
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +30,7 @@ import trustme
 
 from tests.standins import azurite
 from tests.standins.azure import rest
+from tests.standins.azure.blobs import Blobs
 from tests.standins.azure.rest import Answer, Api
 from tests.standins.azure.service import Service
 from tests.standins.azure.tasks import NODE_ROOT, Containers, Processes
@@ -45,12 +46,13 @@ IDENTITY = (
 
 
 class _Server(ThreadingHTTPServer):
-    """Batch with the management plane, or the token endpoint."""
+    """Batch with the management plane, the token endpoint, or blobs."""
 
     daemon_threads = True
+    request_queue_size = 128  # a study comes with all its runs at once
 
-    def __init__(self, host: str, api: Api | None, context: ssl.SSLContext | None) -> None:
-        self.api = api
+    def __init__(self, host: str, context: ssl.SSLContext | None) -> None:
+        self.answer: Callable[[str, str, Mapping[str, str], bytes], Answer]
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,18 +78,14 @@ class _Server(ThreadingHTTPServer):
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         """One request."""
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
-        assert self.api
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        if handler.path.startswith("/msi/"):
-            answer = self.api.token(handler.path, headers)
-        else:
-            answer = self.api.answer(handler.command, handler.path, headers, body)
-        self._send(handler, answer)
+        self._send(handler, self.answer(handler.command, handler.path, headers, body))
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
         status, headers, said = answer
         handler.send_response(status)
-        for name, value in {**headers, "request-id": "0", "content-length": str(len(said))}.items():
+        # of what HEAD asks for, the size is in the headers
+        for name, value in {"content-length": str(len(said)), **headers, "request-id": "0"}.items():
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(said)
@@ -118,7 +116,11 @@ class AzureStandin:
 
 @contextlib.contextmanager
 def serve(
-    folder: Path, *, docker: bool, repository: str = "localhost:1/rpac"
+    folder: Path,
+    *,
+    docker: bool,
+    repository: str = "localhost:1/rpac",
+    blobs: Blobs | None = None,
 ) -> Iterator[AzureStandin]:
     """
     A running stand-in.
@@ -127,6 +129,7 @@ def serve(
         folder: for its files.
         docker: whether tasks are containers; else they are processes of this machine.
         repository: of the nodes' images.
+        blobs: what answers in the place of Azurite, or before it.
     """
     host = _bridge() if docker else "127.0.0.1"
     authority = trustme.CA()
@@ -142,9 +145,16 @@ def serve(
     nodes = folder / "nodes"
     nodes.mkdir()
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(azurite.serve(folder, host, chain, key))
-        batch = stack.enter_context(_Server("127.0.0.1", None, context))
-        machines = stack.enter_context(_Server(host, None, None))
+        servers = [_Server("127.0.0.1", context), _Server(host, None), _Server(host, context)]
+        batch, machines, gate = [stack.enter_context(server) for server in servers]
+        store = ""
+        if blobs is None or blobs.needs_azurite:
+            store = stack.enter_context(azurite.serve(folder, host, chain, key))
+        if blobs is not None:
+            if blobs.needs_azurite:
+                blobs.begin(store, bundle)
+            store = f"https://{host}:{gate.server_port}/{azurite.ACCOUNT}"
+            gate.answer = blobs.answer
         address = f"https://localhost:{batch.server_port}"
         identity = {
             "IDENTITY_ENDPOINT": f"http://{host}:{machines.server_port}/msi/token",
@@ -161,8 +171,10 @@ def serve(
         runner = Containers() if docker else Processes()
         service = Service("labbatch", f"{address}/labbatch", runner, nodes, of_nodes)
         stack.callback(service.close)
-        api = machines.api = batch.api = Api(service, site)
-        for server in (batch, machines):
+        api = Api(service, site)
+        batch.answer = api.answer
+        machines.answer = lambda _, path, headers, __: api.token(path, headers)
+        for server in servers if blobs else servers[:2]:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
             stack.callback(server.shutdown)
         _make_container(store, api, bundle)
