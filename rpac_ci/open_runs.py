@@ -4,7 +4,7 @@ Runs between their start and their commit: make one, go on with one, sweep what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,7 +122,11 @@ def names(workspace: Workspace) -> list[str]:
 
 def homes(workspace: Workspace) -> dict[str, Workspace]:
     """The open runs, and the workspaces whose stores hold them."""
-    return {name: place for place in workspace.places for name in place.storage.names("open/")}
+    return _homes(workspace.places)
+
+
+def _homes(places: Sequence[Workspace]) -> dict[str, Workspace]:
+    return {name: place for place in places for name in place.storage.names("open/")}
 
 
 def home(workspace: Workspace, run: str) -> Workspace:
@@ -206,14 +210,25 @@ def _forget(workspace: Workspace, run: str) -> Advanced:
     return Advanced(run=run, status="never started, forgotten")
 
 
-def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
-    """Remove what runs left that are over, and what nobody uses; name those that are open."""
+def sweep(workspace: Workspace, *, dry_run: bool, only: str | None = None) -> list[Swept]:
+    """
+    Remove what runs left that are over, and what nobody uses; name those that are open.
+
+    Args:
+        workspace: of the repository.
+        dry_run: only name what would be removed.
+        only: the cloud that is meant, as no other may be entered; None means all that have a store.
+
+    Raises:
+        RpacError: a store or a cloud cannot be asked.
+    """
     swept = []
-    for place in workspace.places:
+    places = [workspace.on(only)] if only else workspace.places
+    for place in places:
         cloud = clouds.load(place.cloud, place)
         found = cloud.leftovers()
         # read after the leftovers: a run's marker is there before anything else of it
-        still_open = set(names(workspace))
+        still_open = _homes(places)
         problems: dict[Leftover, str] = {}
         for left in found:
             if not dry_run and left.run not in still_open:
@@ -231,10 +246,10 @@ def sweep(workspace: Workspace, *, dry_run: bool) -> list[Swept]:
                 action = "removed"
             swept.append(Swept(run=left.run, what=f"{left.kind} {left.name}", action=action))
         swept += _sweep_idle(cloud, place, dry_run=dry_run)
-    for run in names(workspace):
+    for run, place in sorted(_homes(places).items(), key=lambda one: one[0]):
         if not any(item.run == run for item in swept):
             action = f"rpac advance {run}"
-            swept.append(Swept(run=run, what=f"open run, {_who(workspace, run)}", action=action))
+            swept.append(Swept(run=run, what=f"open run, {_who(place, run)}", action=action))
     return swept
 
 
@@ -299,9 +314,8 @@ def cancel(workspace: Workspace, run: str, why: str) -> str:
     return found
 
 
-def _who(workspace: Workspace, run: str) -> str:
-    workspace = home(workspace, run)
-    state = fold(EventLog(workspace.storage, run).read())
+def _who(place: Place, run: str) -> str:
+    state = fold(EventLog(place.storage, run).read())
     if state.claim and not is_gone(state.claim.body["driver"]):
         return "a driver is at it"
     return "no driver is known to be at it"

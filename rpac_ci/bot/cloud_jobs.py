@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,8 +44,8 @@ class Looked:
 
 
 def submit(
-    workspace: Workspace, run: str, results: Path, *, enter: Callable[[str], None],
-    notify: Notify | None = None,
+    workspace: Workspace, run: str, results: Path, *,
+    enter: Callable[[str], AbstractContextManager[None]], notify: Notify | None = None,
 ) -> Looked:  # fmt: skip
     """
     Bring a dispatched run on its way, hand over how far it is, and leave.
@@ -56,7 +57,7 @@ def submit(
         workspace: a checkout of the default branch, with its settings.
         run: that was dispatched.
         results: folder to write to.
-        enter: signs this job in to a cloud.
+        enter: signs this job in to a cloud, for as long as it lasts.
         notify: called as the run goes on.
 
     Raises:
@@ -69,8 +70,8 @@ def submit(
     dispatch = bot_jobs.read_order(view, run).dispatch
     if view.settled(run):
         raise PolicyError(f"{run} is over", hint="a job that is run again runs nothing again")
-    enter(dispatch.cloud)
-    return _go_on(workspace, view, dispatch, results, notify or (lambda _: None))
+    with enter(dispatch.cloud):
+        return _go_on(workspace, view, dispatch, results, notify or (lambda _: None))
 
 
 def look_after(
@@ -112,7 +113,7 @@ def look_after(
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         looked = list(pool.map(look, todo))
-    swept = [one for one in open_runs.sweep(workspace, dry_run=False) if one.done]
+    swept = [one for one in open_runs.sweep(workspace, dry_run=False, only=cloud) if one.done]
     return [*looked, *(Looked(run=s.run, status=f"{s.what}: {s.action}") for s in swept)]
 
 

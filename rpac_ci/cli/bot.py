@@ -14,6 +14,7 @@ from rpac_ci.errors import ExitCode, RpacError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from rpac_ci.bot import Context, Handled
     from rpac_ci.bot.cloud_jobs import Looked
@@ -168,7 +169,7 @@ def submit(run: str, out: str) -> None:
 
     workspace = _settled(_host())
     with terminal.progress(quiet=False) as notify:
-        looked = cloud_jobs.submit(workspace, run, Path(out), enter=_sign_in, notify=notify)
+        looked = cloud_jobs.submit(workspace, run, Path(out), enter=_signed_in, notify=notify)
     _said([looked])
 
 
@@ -187,8 +188,8 @@ def look_after(cloud: str, out: str) -> int:
     from rpac_ci.bot import cloud_jobs
 
     workspace = _settled(_host())
-    _sign_in(cloud)
-    looked = cloud_jobs.look_after(workspace, cloud, Path(out), datetime.now(UTC))
+    with _signed_in(cloud):
+        looked = cloud_jobs.look_after(workspace, cloud, Path(out), datetime.now(UTC))
     _said(looked)
     return int(ExitCode.COULD_NOT_RUN if any(one.problem for one in looked) else ExitCode.OK)
 
@@ -203,10 +204,10 @@ def _settled(host: Host) -> Workspace:
     return Workspace.at(git, read_site(git, git.resolve(host.sha or "HEAD") or "HEAD"))
 
 
-def _sign_in(cloud: str) -> None:
-    from rpac_ci.bot.sign_in import sign_in
+def _signed_in(cloud: str) -> AbstractContextManager[None]:
+    from rpac_ci.bot.sign_in import signed_in
 
-    sign_in(cloud, os.environ)
+    return signed_in(cloud, os.environ)
 
 
 def _said(looked: Sequence[Looked]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rpac_ci.errors import GitHubError
 from rpac_ci.git import Git
 from rpac_ci.github.diagnosis import Finding, Severity, fine
 from rpac_ci.github.doctor import file_findings
-from rpac_ci.github.oidc import AWS_ROLE, Subjects
+from rpac_ci.github.oidc import ENTRANCES, Subjects
 from rpac_ci.github.setup import generated
 from rpac_ci.site_config import CommitBack, SiteConfig
 
@@ -99,8 +100,10 @@ def look(
     findings += _commit_back(github.required_checks(branch), branch, config.commit_back)
     for branch in BRANCHES:
         findings += _own_branch(findings, github, repository.full_name, branch)
-    if config.clouds.aws:
+    if config.clouds.configured:
         findings += _entrance(findings, github, repository, environment)
+    for cloud in config.clouds.configured:
+        findings += _role(findings, github, repository, cloud)
     form = _ask(findings, "oidc", github.oidc_subject)
     subjects = Subjects.of(repository, form, server_url=server_url, environment=environment)
     return findings, subjects
@@ -256,7 +259,7 @@ def _commit_back(required: Sequence[str] | None, branch: str, how: CommitBack) -
 def _entrance(
     findings: list[Finding], github: Settings, repository: RepositoryInfo, environment: str
 ) -> Iterator[Finding]:
-    """The environment whose jobs may enter a cloud, and the role that they take on there."""
+    """The environment whose jobs may enter a cloud."""
     name, here = environment, f"repos/{repository.full_name}/environments/{environment}"
     rule = (
         f"gh api -X PUT {here} --input - <<'JSON'\n"
@@ -281,17 +284,25 @@ def _entrance(
         )  # fmt: skip
     elif found is not None:
         yield fine("environment", f"{name} is for jobs of chosen branches alone")
-    before = len(findings)
-    role = _ask(findings, "role", lambda: github.variable(AWS_ROLE))
-    if role is None and len(findings) == before:
-        yield Finding(
-            topic="role", severity=Severity.ERROR,
-            what=f"no variable {AWS_ROLE}: jobs do not know their role on AWS",
-            fix=f"gh variable set {AWS_ROLE} -R {repository.full_name} --body ARN; "
-            "rpac setup aws prints the line",
-        )  # fmt: skip
-    elif role is not None:
-        yield fine("role", f"{AWS_ROLE} is set")
+
+
+def _role(
+    findings: list[Finding], github: Settings, repository: RepositoryInfo, cloud: str
+) -> Iterator[Finding]:
+    """The variables that tell jobs as whom they enter a cloud."""
+    entrance = ENTRANCES[cloud]
+    for name in entrance.variables:
+        before = len(findings)
+        found = _ask(findings, "role", partial(github.variable, name))
+        if found is None and len(findings) == before:
+            yield Finding(
+                topic="role", severity=Severity.ERROR,
+                what=f"no variable {name}: jobs do not know {entrance.whom}",
+                fix=f"gh variable set {name} -R {repository.full_name} --body VALUE; "
+                f"rpac setup {cloud} prints the line",
+            )  # fmt: skip
+        elif found is not None:
+            yield fine("role", f"{name} is set")
 
 
 def _own_branch(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,6 +24,33 @@ if TYPE_CHECKING:
 AWS_AUDIENCE = "sts.amazonaws.com"
 AWS_ROLE = "RPAC_AWS_ROLE"  # variable of the repository that tells its jobs their role
 AZURE_AUDIENCE = "api://AzureADTokenExchange"
+AZURE_CLIENT = "RPAC_AZURE_CLIENT_ID"  # the same on Azure: the identity that they act as,
+AZURE_TENANT = "RPAC_AZURE_TENANT_ID"  # and the directory that knows it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """What a job needs to enter a cloud, and what the cloud's SDK calls it."""
+
+    audience: str  # that the job's token is for
+    file: str  # variable of the SDK with the token's path
+    variables: Mapping[str, str]  # of the repository, and under which name the SDK knows them
+    whom: str  # they say, for people
+
+
+ENTRANCES: Mapping[str, Entrance] = MappingProxyType(
+    {
+        "aws": Entrance(
+            audience=AWS_AUDIENCE, file="AWS_WEB_IDENTITY_TOKEN_FILE",
+            variables={AWS_ROLE: "AWS_ROLE_ARN"}, whom="their role on AWS",
+        ),
+        "azure": Entrance(
+            audience=AZURE_AUDIENCE, file="AZURE_FEDERATED_TOKEN_FILE",
+            variables={AZURE_CLIENT: "AZURE_CLIENT_ID", AZURE_TENANT: "AZURE_TENANT_ID"},
+            whom="the identity that they act as on Azure",
+        ),
+    }
+)  # fmt: skip
 _PUBLIC = "token.actions.githubusercontent.com"
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,254}")
 

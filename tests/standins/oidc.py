@@ -1,4 +1,9 @@
-"""Where a job of GitHub Actions asks for a token of its own: the runner's service, on a socket."""
+"""
+Where a job of GitHub Actions asks for a token of its own: the runner's service, on a socket.
+
+Its tokens live for five minutes, as GitHub's do. Nobody here checks a signature: whoever wants to
+know whether a token is one of its own asks it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import base64
 import json
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,16 +19,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+ISSUER = "https://token.actions.githubusercontent.com"
+SUBJECT = "repo:lab/experiments:environment:rpac-cloud"
+LIFE_S = 300
+
 
 @dataclass
 class Issuer:
-    """Gives tokens; nobody here looks at their signature."""
+    """Gives tokens, and knows them again."""
 
     url: str = ""
     bearer: str = field(default_factory=lambda: secrets.token_hex(8))
-    subject: str = "repo:lab/experiments:environment:rpac-cloud"
+    subject: str = SUBJECT
     asked: list[str] = field(default_factory=list)  # audiences
+    given: set[str] = field(default_factory=set)
     status: int = 200
+    tries: int = 0  # requests, also those that got no token
 
     @property
     def environment(self) -> dict[str, str]:
@@ -34,11 +46,24 @@ class Issuer:
 
     def token(self, audience: str) -> str:
         """A token in the form of a JWT."""
-        parts = [{"alg": "RS256", "typ": "JWT"}, {"aud": audience, "sub": self.subject}, {}]
-        return ".".join(
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER, "aud": audience, "sub": self.subject, "jti": secrets.token_hex(8),
+            "iat": now, "nbf": now - 5, "exp": now + LIFE_S,
+        }  # fmt: skip
+        parts = [{"alg": "RS256", "typ": "JWT"}, claims, {}]
+        token = ".".join(
             base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
             for part in parts
         )
+        self.given.add(token)
+        return token
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says."""
+    read: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    return read
 
 
 @contextmanager
@@ -48,6 +73,7 @@ def serve() -> Iterator[Issuer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            issuer.tries += 1
             asked = parse_qs(urlsplit(self.path).query)
             known = self.headers["Authorization"] == f"Bearer {issuer.bearer}"
             status = issuer.status if known and "api-version" in asked else 401

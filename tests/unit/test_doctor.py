@@ -82,8 +82,8 @@ class Answers:
         return self._answer("environment", CLOSED)  # type: ignore[no-any-return]
 
     def variable(self, name: str) -> str | None:
-        assert name == "RPAC_AWS_ROLE"
-        return self._answer("variable", "arn:aws:iam::1:role/x")  # type: ignore[no-any-return]
+        assert name in ("RPAC_AWS_ROLE", "RPAC_AZURE_CLIENT_ID", "RPAC_AZURE_TENANT_ID")
+        return self._answer(name, "some value")  # type: ignore[no-any-return]
 
     def branch(self, name: str) -> BranchInfo | None:
         usual = BranchInfo(name=name, sha=self.tip, protected=False, required=())
@@ -136,9 +136,17 @@ def test_a_healthy_repository_has_nothing_to_fix(clone: Path) -> None:
     assert Report(findings=tuple(findings)).healthy
 
 
-ON_AWS = SiteConfig.model_validate(
+ON_CLOUDS = SiteConfig.model_validate(
     {
         "clouds": {
+            "azure": {
+                "location": "eastus", "name": "lab", "store": "az://labrpac/runs",
+                "subscription": "01234567-89ab-cdef-0123-456789abcdef", "resource_group": "lab",
+                "account_url": "https://lab.eastus.batch.azure.com", "repository": "a/b",
+                "identity": "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/lab"
+                "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/rpac-node",
+                "identity_client_id": "89abcdef-0123-4567-89ab-cdef01234567",
+            },
             "aws": {
                 "region": "us-west-2", "name": "lab", "store": "s3://lab-rpac", "repository": "a/b",
                 "subnets": ["subnet-0123456789abcdef0"],
@@ -164,11 +172,18 @@ ON_AWS = SiteConfig.model_validate(
             [("environment", Severity.ERROR)], "deployment-branch-policies -f name=main",
         ),
         (
-            {"variable": None},
+            {"RPAC_AWS_ROLE": None},
             [("role", Severity.ERROR)], "gh variable set RPAC_AWS_ROLE -R Lab/experiments",
         ),
         (
-            {"variable": GitHubError("no", hint="a token with Variables: read", status=403)},
+            {"RPAC_AZURE_CLIENT_ID": None},
+            [("role", Severity.ERROR)], "gh variable set RPAC_AZURE_CLIENT_ID -R Lab/experiments",
+        ),
+        (
+            {"RPAC_AZURE_TENANT_ID": None}, [("role", Severity.ERROR)], "rpac setup azure prints",
+        ),
+        (
+            {"RPAC_AWS_ROLE": GitHubError("no", hint="a token with Variables: read", status=403)},
             [("role", Severity.WARNING)], "Variables: read",
         ),
     ],
@@ -176,7 +191,7 @@ ON_AWS = SiteConfig.model_validate(
 def test_who_may_enter_a_cloud(
     clone: Path, changed: Mapping[str, object], found: object, fix: str
 ) -> None:
-    findings, _ = ask(clone, config=ON_AWS, changed=changed)
+    findings, _ = ask(clone, config=ON_CLOUDS, changed=changed)
     assert worst(findings) == found
     assert fix in "".join(one.fix for one in findings)
 

@@ -50,20 +50,20 @@ def written(root: Path, **options: object) -> setup.Setup:
 @pytest.mark.parametrize(
     ("text", "shown", "requirement"),
     [
-        (".", ".", ".[aws,compare,containers]"),
-        (".[compare]", ".", ".[aws,compare,containers]"),
-        ("rpac-ci==0.3.0", "rpac-ci==0.3.0", "rpac-ci[aws,compare,containers]==0.3.0"),
+        (".", ".", ".[aws,azure,compare,containers]"),
+        (".[compare]", ".", ".[aws,azure,compare,containers]"),
+        ("rpac-ci==0.3.0", "rpac-ci==0.3.0", "rpac-ci[aws,azure,compare,containers]==0.3.0"),
         (
             "rpac-ci[compare]==1.0rc1",
             "rpac-ci==1.0rc1",
-            "rpac-ci[aws,compare,containers]==1.0rc1",
+            "rpac-ci[aws,azure,compare,containers]==1.0rc1",
         ),
-        (GIT, GIT, f"rpac-ci[aws,compare,containers] @ {GIT}"),
-        (f"rpac-ci[compare] @ {GIT}", GIT, f"rpac-ci[aws,compare,containers] @ {GIT}"),
+        (GIT, GIT, f"rpac-ci[aws,azure,compare,containers] @ {GIT}"),
+        (f"rpac-ci[compare] @ {GIT}", GIT, f"rpac-ci[aws,azure,compare,containers] @ {GIT}"),
         (
             f"git+https://ghe.example.org:8443/a/b.git@{'ab' * 32}",
             f"git+https://ghe.example.org:8443/a/b.git@{'ab' * 32}",
-            "rpac-ci[aws,compare,containers] @ "
+            "rpac-ci[aws,azure,compare,containers] @ "
             f"git+https://ghe.example.org:8443/a/b.git@{'ab' * 32}",
         ),
     ],

@@ -19,6 +19,7 @@ from rpac_ci.command_table import VERBS
 from rpac_ci.comment_commands import parse_comment
 from rpac_ci.functions.notices import EVENT_TYPE
 from rpac_ci.github.events import RELEASED_TYPE
+from rpac_ci.github.oidc import ENTRANCES
 from rpac_ci.github.setup import generated
 from rpac_ci.github.setup.sources import HERE, Source
 from rpac_ci.jobs import EngineName
@@ -98,7 +99,11 @@ def test_a_workflow_gives_no_rights_by_itself(name: str) -> None:
     for key, job in workflow(name)["jobs"].items():
         assert isinstance(job["permissions"], dict), key
         # those that enter a cloud, and those that only hand the right on; images are signed
-        known = {"submit", "aws", "runs"} if name in OURS else {"publish", *workflow(name)["jobs"]}
+        known = (
+            {"submit", "aws", "azure", "runs"}
+            if name in OURS
+            else {"publish", *workflow(name)["jobs"]}
+        )
         assert "id-token" not in job["permissions"] or key in known, key
 
 
@@ -121,6 +126,7 @@ def test_what_every_job_may_do() -> None:
         "rpac-validate.yml:closed": {"contents": "read", "actions": "write"},
         "rpac-upkeep.yml:look": {**write, "actions": "read"},
         "rpac-upkeep.yml:aws": {**enter, "contents": "read"},
+        "rpac-upkeep.yml:azure": {**enter, "contents": "read"},
         "rpac-upkeep.yml:tell": write,
         "rpac-upkeep.yml:runs": {**write, **enter, "actions": "read"},
         "rpac-upkeep.yml:collect": {"contents": "write"},
@@ -262,16 +268,44 @@ class TestTheJobThatCommits:
 class TestTheJobsThatEnterACloud:
     jobs = tuple((name, job) for name, job in jobs(OURS) if "rpac-cloud" in job.values())
 
-    def test_they_are_two_and_may_not_write(self) -> None:
-        assert [name for name, _ in self.jobs] == ["rpac-run.yml:submit", "rpac-upkeep.yml:aws"]
+    def test_one_submits_and_one_looks_after_each_cloud_and_none_may_write(self) -> None:
+        looking = [f"rpac-upkeep.yml:{cloud}" for cloud in ENTRANCES]
+        assert [name for name, _ in self.jobs] == ["rpac-run.yml:submit", *looking]
         for _, job in self.jobs:
-            assert job["environment"] == "rpac-cloud"  # which the role's trust names
+            assert job["environment"] == "rpac-cloud"  # which the clouds' trust names
             assert job["permissions"]["contents"] == "read"
 
-    def test_they_know_a_role_and_no_secret(self) -> None:
-        for _, job in self.jobs:
+    def test_they_know_whom_they_are_where_they_go_and_no_secret(self) -> None:
+        for name, job in self.jobs:
             assert [text for text in strings(job) if "secrets." in text] == []
-            assert "${{ vars.RPAC_AWS_ROLE }}" in set(strings(job))
+            place = name.rpartition(":")[2]
+            there = [place] if place in ENTRANCES else [*ENTRANCES]
+            wanted = {v for cloud in there for v in ENTRANCES[cloud].variables}
+            given = [step["env"] for step in job["steps"] if "exec rpac" in step.get("run", "")]
+            assert [{n for n in env if n.startswith("RPAC_")} for env in given] == [wanted]
+            assert all(given[0][name] == f"${{{{ vars.{name} }}}}" for name in wanted)
+
+    def test_the_clouds_have_the_same_job_but_for_their_names(self) -> None:
+        found = workflow("rpac-upkeep.yml")["jobs"]
+
+        def neutral(cloud: str) -> list[str]:
+            steps = [{**step, "env": None} for step in found[cloud]["steps"]]
+            texts = strings([{**found[cloud], "steps": steps}])
+            return [re.sub(cloud, "CLOUD", text, flags=re.IGNORECASE) for text in texts]
+
+        assert neutral("aws") == neutral("azure")
+
+    def test_what_they_leave_is_taken_by_id_whichever_of_them_had_something(self) -> None:
+        tell = workflow("rpac-upkeep.yml")["jobs"]["tell"]
+        assert tell["needs"] == ["look", *ENTRANCES]
+        taken = [step for step in tell["steps"] if "download" in step.get("uses", "")]
+        assert [step["with"]["artifact-ids"] for step in taken] == [
+            f"${{{{ needs.{cloud}.outputs.artifact }}}}" for cloud in ENTRANCES
+        ]
+        for cloud, step in zip(ENTRANCES, taken, strict=True):
+            assert f"needs.{cloud}.outputs.artifact != ''" in step["if"]
+            assert f"needs.{cloud}.outputs.artifact != ''" in tell["if"]
+        assert tell["steps"][-1]["if"] == "${{ !cancelled() }}"  # the other's, where one is missing
 
     def test_either_the_one_job_has_a_run_or_the_other(self) -> None:
         found = workflow("rpac-run.yml")["jobs"]
@@ -284,7 +318,7 @@ class TestTheJobsThatEnterACloud:
 
 
 def test_waiting_drops_nothing_but_what_the_next_one_does_anyway() -> None:
-    shared = {"rpac-collect", "rpac-upkeep", "rpac-cloud-aws", "rpac-tell"}
+    shared = {"rpac-collect", "rpac-upkeep", "rpac-tell", *(f"rpac-cloud-{c}" for c in ENTRANCES)}
     for name in OURS:
         for group in (workflow(name), *workflow(name)["jobs"].values()):
             found = group.get("concurrency")
@@ -321,7 +355,7 @@ def test_rpac_understands_what_the_workflows_tell_it(extra: dict[str, str]) -> N
             }  # fmt: skip
             said.append(name)
     assert sorted(said) == [
-        "conclude", "conclude", "fetch", "follow", "look-after", "run", "submit",
+        "conclude", "conclude", "fetch", "follow", "look-after", "look-after", "run", "submit",
     ]  # fmt: skip
 
 

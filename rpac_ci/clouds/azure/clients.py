@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "2025-06-01"  # of both planes
 ENDPOINT = "AZURE_RESOURCE_MANAGER_ENDPOINT"
+_FEDERATED = ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID")
 CONNECT_S, READ_S = 5, 30
 TRIES = 4
 METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"})
@@ -116,9 +118,13 @@ def _credential() -> TokenCredential:
     try:
         import azure.batch
         import azure.mgmt.batch  # noqa: F401 - said now rather than in the middle of a run
-        from azure.identity import DefaultAzureCredential
+        from azure.identity import ClientAssertionCredential, DefaultAzureCredential
     except ImportError as exc:
         raise missing_sdk() from exc
     logging.getLogger("azure").setLevel(logging.CRITICAL)  # errors say it in one line
+    file, tenant, client = (os.environ.get(name, "") for name in _FEDERATED)
     with translated("signing in to Azure"):
+        if file and tenant and client:
+            # the default one keeps for ten minutes what it has read; GitHub's tokens live for five
+            return ClientAssertionCredential(tenant, client, lambda: Path(file).read_text("utf-8"))
         return DefaultAzureCredential()

@@ -13,7 +13,7 @@ from rpac_ci.errors import CommandError
 
 DISTRIBUTION = "rpac-ci"
 # rules over contents and seeds are judged by jobs, too; runs on clouds and images begin there
-EXTRAS = "[aws,compare,containers]"
+EXTRAS = "[aws,azure,compare,containers]"
 HERE = "."
 
 _NAME = re.compile(rf"{DISTRIBUTION}(?:\[[a-z,-]+\])?")

@@ -3,8 +3,9 @@ A stand-in for Azure: Azure Batch over TLS on a real socket, Azurite for Blob St
 the endpoint where machines get the tokens of their identity.
 
 Drivers and nodes sign in as programs on Azure's own hosts do, by `IDENTITY_ENDPOINT`; the address
-is in the environment of every node here, where real machines find it without being told. Nobody
-checks what an identity may do. See `azurite`, `service` and `tasks` for where else it differs.
+is in the environment of every node here, where real machines find it without being told. Jobs on
+GitHub have none and go to Entra (`of_jobs`, see `entra`). Nobody checks what an identity may do.
+See `azurite`, `service` and `tasks` for where else it differs.
 
 Every request and answer is checked against the models of Azure's SDK (`roundtrip`); what does not
 fit is in `violations`, and fails the test when it is over.
@@ -13,6 +14,7 @@ fit is in `violations`, and fails the test when it is over.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import ssl
@@ -29,7 +31,7 @@ import requests
 import trustme
 
 from tests.standins import azurite
-from tests.standins.azure import rest
+from tests.standins.azure import entra, rest
 from tests.standins.azure.blobs import Blobs
 from tests.standins.azure.rest import Answer, Api
 from tests.standins.azure.service import Service
@@ -107,6 +109,16 @@ class AzureStandin:
         """What happens in the Batch account."""
         return self.api.service
 
+    @property
+    def of_jobs(self) -> Mapping[str, str]:
+        """The environment of a job on GitHub: whom it acts as, and nothing that lets it in."""
+        address = self.environment["AZURE_RESOURCE_MANAGER_ENDPOINT"]
+        return {
+            **{n: v for n, v in self.environment.items() if not n.startswith("IDENTITY_")},
+            "AZURE_AUTHORITY_HOST": address, "RPAC_AZURE_CLIENT_ID": entra.CLIENT,
+            "RPAC_AZURE_TENANT_ID": entra.TENANT,
+        }  # fmt: skip
+
     def settings(self) -> str:
         """`rpac.yaml` of a repository that uses it."""
         block = json.dumps(dict(self.site))
@@ -172,7 +184,7 @@ def serve(
         service = Service("labbatch", f"{address}/labbatch", runner, nodes, of_nodes)
         stack.callback(service.close)
         api = Api(service, site)
-        batch.answer = api.answer
+        batch.answer = functools.partial(_of_azure, api)
         machines.answer = lambda _, path, headers, __: api.token(path, headers)
         for server in servers if blobs else servers[:2]:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -184,6 +196,15 @@ def serve(
         }  # fmt: skip
         yield AzureStandin(api, environment, site)
     assert api.violations == []
+
+
+def _of_azure(
+    api: Api, method: str, path: str, headers: Mapping[str, str], body: bytes
+) -> Answer:
+    """Batch, the management plane and Entra have one address."""
+    if path.endswith("/oauth2/v2.0/token"):
+        return api.entra.answer(path, body)
+    return api.answer(method, path, headers, body)
 
 
 def _make_container(store: str, api: Api, bundle: Path) -> None:

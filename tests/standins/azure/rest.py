@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 from azure.mgmt.batch import models as managed
 
 from tests.standins.azure import answers
+from tests.standins.azure.entra import Entra
 from tests.standins.azure.roundtrip import problems
 from tests.standins.azure.routes import MANAGED, ROUTES, Route
 from tests.standins.azure.service import Service
@@ -89,6 +90,7 @@ class Api:
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.violations: list[str] = []
+        self.entra = Entra(access_token)
         self.before: Callable[[Call], None] = lambda _: None
         self.after: Callable[[Call], None] = lambda _: None  # done, and not answered yet
         self._lock = threading.Lock()
@@ -134,15 +136,11 @@ class Api:
         query = dict(parse_qsl(urlsplit(url).query))
         if headers.get("x-identity-header") != SECRET:
             return 401, {}, b"{}"
-        resource, now = query["resource"], int(time.time())
-        claims = {
-            "aud": resource, "iss": ISSUER, "iat": now - 9, "nbf": now - 9, "exp": now + 3600,
-            "appid": query.get("client_id", "driver"),
-        }  # fmt: skip
-        parts = [_encoded({"alg": "RS256", "typ": "JWT"}), _encoded(claims), "c2lnbmF0dXJl"]
+        resource, client = query["resource"], query.get("client_id", "driver")
         said = {
-            "access_token": ".".join(parts), "expires_on": str(now + 3600), "token_type": "Bearer",
-            "expires_in": "3600", "resource": resource, "client_id": claims["appid"],
+            "access_token": access_token(resource, client), "token_type": "Bearer",
+            "expires_on": str(int(time.time()) + 3600), "expires_in": "3600",
+            "resource": resource, "client_id": client,
         }  # fmt: skip
         return 200, {"content-type": "application/json"}, json.dumps(said).encode()
 
@@ -348,6 +346,16 @@ class Api:
             raise RefusedError(404, "FileNotFound", "The specified file does not exist.")
         content = task.running.output(request.parts["file"])
         return 200, {"content-type": "application/octet-stream"}, content
+
+
+def access_token(resource: str, client: str) -> str:
+    """A token of a client for a resource, valid for an hour, in the form of a JWT."""
+    now = int(time.time())
+    claims = {
+        "aud": resource, "iss": ISSUER, "iat": now - 9, "nbf": now - 9, "exp": now + 3600,
+        "appid": client,
+    }  # fmt: skip
+    return ".".join([_encoded({"alg": "RS256", "typ": "JWT"}), _encoded(claims), "c2lnbmF0dXJl"])
 
 
 def _snake(name: str) -> str:
