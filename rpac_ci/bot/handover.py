@@ -30,6 +30,7 @@ from rpac_ci.events import Event, EventLog, Kind
 from rpac_ci.experiment_model import Model
 from rpac_ci.jobs import Keys, Reason
 from rpac_ci.pipeline import Pipeline
+from rpac_ci.placement import MachineSpec, NodePrice
 from rpac_ci.records import ContentComparison, MetricValue, OutputFile, SampleValue
 from rpac_ci.run import Step, fold
 from rpac_ci.training import TrainingRecord
@@ -110,10 +111,19 @@ class _Collected(Model):
     log_tail: Annotated[str, StringConstraints(max_length=16 * 1024)]
 
 
+class _Price(NodePrice):
+    per_hour: Annotated[float, Field(ge=0)]
+    region: Line
+    date: Line
+    source: Line
+
+
 class _Released(Model):
     left: dict[Name, int]
     cost_usd: Annotated[float, Field(ge=0)] | None = None
     uncollected: bool = False
+    spec: MachineSpec | None = None  # what the catalog of the job's version says
+    price: _Price | None = None
 
 
 _RESULTS: Mapping[Step, type[Model]] = {
@@ -324,7 +334,8 @@ def _check(step: Step, result: dict[str, Any], pipeline: Pipeline) -> None:
         if bad or len(set(names)) < len(names):
             raise HandoverError(f"the job's results name outputs that cannot be: {bad[:1]}")
     if step is Step.RELEASE and pipeline.target.cloud == LOCAL:
-        result["cost_usd"] = 0.0  # where its code ran, nobody says what things cost
+        # where its code ran, nobody says what things cost
+        result.update(cost_usd=0.0, spec=None, price=None)
 
 
 def lost(message: str, at: str) -> list[Event]:

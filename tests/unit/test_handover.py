@@ -20,7 +20,8 @@ from rpac_ci.conclude import judged
 from rpac_ci.driver import RunDriver, read_pipeline
 from rpac_ci.events import Event, EventLog, Kind, timestamp
 from rpac_ci.open_runs import start
-from rpac_ci.pipeline import Pipeline
+from rpac_ci.pipeline import Pipeline, Target
+from rpac_ci.placement import bought
 from rpac_ci.records import OutputFile
 from rpac_ci.run import Step
 from rpac_ci.workspace import Workspace
@@ -186,9 +187,22 @@ def test_what_does_not_fit_is_refused(job: Job, name: str) -> None:
 
 
 def test_a_job_does_not_say_what_it_costs(job: Job) -> None:
-    job.change(Step.RELEASE, lambda result: result.update(cost_usd=1e6))
-    events = job.read()
-    assert events[-1].body["result"]["cost_usd"] == 0.0
+    price = {"per_hour": 9.0, "region": "x", "spot": False, "date": "2026-01-01", "source": "x"}
+    spec = {"cpus": 64, "memory_mib": 1024, "arch": "x86_64"}
+    told = {"cost_usd": 1e6, "price": price, "spec": spec}
+    job.change(Step.RELEASE, lambda result: result.update(told))
+    result = job.read()[-1].body["result"]
+    assert (result["cost_usd"], result["price"], result["spec"]) == (0.0, None, None)
+
+
+def test_a_job_that_entered_a_cloud_hands_over_what_machines_are_and_cost(job: Job) -> None:
+    target = Target(cloud="azure", region="eastus", machine="Standard_D2s_v5")
+    there = Pipeline.model_validate({**job.pipeline.to_json(), "target": target.to_json()})
+    told = bought(target)
+    assert set(told) == {"spec", "price"}
+    job.change(Step.RELEASE, lambda result: result.update(told))
+    result = job.read(pipeline=there)[-1].body["result"]
+    assert {name: result[name] for name in told} == told
 
 
 @pytest.mark.parametrize("kind", ["created", "committed", "accepted"])
