@@ -356,8 +356,10 @@ def azure_credentials() -> dict[str, Any]:
         return {}
     from obstore.auth.azure import AzureCredentialProvider
 
+    from rpac_ci.clouds.azure.credentials import credential
+
     logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # errors say it in one line
-    return {"credential_provider": AzureCredentialProvider()}
+    return {"credential_provider": AzureCredentialProvider(credential())}
 
 
 def s3_endpoint() -> str | None:

@@ -12,11 +12,11 @@ import logging
 import os
 import threading
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rpac_ci import __version__
+from rpac_ci.clouds.azure.credentials import credential
 from rpac_ci.clouds.azure.errors import missing_sdk, translated
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "2025-06-01"  # of both planes
 ENDPOINT = "AZURE_RESOURCE_MANAGER_ENDPOINT"
-_FEDERATED = ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID")
 CONNECT_S, READ_S = 5, 30
 TRIES = 4
 METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"})
@@ -115,16 +114,12 @@ def _options() -> dict[str, Any]:
 
 
 def _credential() -> TokenCredential:
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # errors say it in one line
     try:
         import azure.batch
         import azure.mgmt.batch  # noqa: F401 - said now rather than in the middle of a run
-        from azure.identity import ClientAssertionCredential, DefaultAzureCredential
+
+        with translated("signing in to Azure"):
+            return credential()
     except ImportError as exc:
         raise missing_sdk() from exc
-    logging.getLogger("azure").setLevel(logging.CRITICAL)  # errors say it in one line
-    file, tenant, client = (os.environ.get(name, "") for name in _FEDERATED)
-    with translated("signing in to Azure"):
-        if file and tenant and client:
-            # the default one keeps for ten minutes what it has read; GitHub's tokens live for five
-            return ClientAssertionCredential(tenant, client, lambda: Path(file).read_text("utf-8"))
-        return DefaultAzureCredential()
