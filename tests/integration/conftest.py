@@ -19,6 +19,9 @@ import psutil
 import pytest
 
 from rpac_ci import cli
+from tests.standins import oidc
+from tests.standins.github import GitHubServer
+from tests.standins.oidc import Issuer
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,21 @@ class Terminal:
 
 
 NOTHING: dict[str, list[str]] = {"processes": [], "folders": [], "secrets": []}
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[GitHubServer]:
+    """GitHub, which must not have been asked for what it does not know."""
+    with GitHubServer(tmp_path / "github") as server:
+        yield server
+        assert not server.violations, "\n".join(map(str, server.violations))
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    """Where jobs on GitHub get tokens of their own."""
+    with oidc.serve() as found:
+        yield found
 
 
 @pytest.fixture

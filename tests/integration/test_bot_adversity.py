@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,6 @@ pytestmark = pytest.mark.slow
 
 LIVE = "@octocat [click](https://evil.example) <img src=https://evil.example/a.png>"
 PNG = hashlib.sha256(b"png").hexdigest()
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[GitHubServer]:
-    with GitHubServer(tmp_path / "github") as server:
-        yield server
-        assert not server.violations, "\n".join(map(str, server.violations))
 
 
 @pytest.fixture

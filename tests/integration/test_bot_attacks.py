@@ -34,13 +34,6 @@ SPEC = QUICK.format(name="quick")
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[GitHubServer]:
-    with GitHubServer(tmp_path / "github") as server:
-        yield server
-        assert not server.violations, "\n".join(map(str, server.violations))
-
-
-@pytest.fixture
 def lab(hub: GitHubServer, tmp_path: Path) -> Target:
     return Target(hub, tmp_path)
 

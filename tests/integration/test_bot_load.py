@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,6 @@ WORKERS = 8
 PULLS = 8
 COMMENTS = 100
 AGAIN = 20  # events that are delivered a second time
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[GitHubServer]:
-    with GitHubServer(tmp_path / "github") as server:
-        yield server
-        assert not server.violations, "\n".join(map(str, server.violations))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ import pytest
 from tests.conftest import QUICK, QUICK_MAIN, ROOT, git
 from tests.integration.lab import QUICK_FILES, Lab
 from tests.standins.github import GitHubServer
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[GitHubServer]:
-    with GitHubServer(tmp_path / "github") as server:
-        yield server
-        assert not server.violations, "\n".join(map(str, server.violations))
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from tests.standins.memory_s3 import MemoryS3
 
 BUCKET = "lab-rpac"
 REGION = "us-east-1"
+ROLE = "arn:aws:iam::123456789012:role/rpaclab-driver"
 KEYS = {"AWS_ACCESS_KEY_ID": "standin", "AWS_SECRET_ACCESS_KEY": "standin-secret"}
 _LISTED = re.compile(rb"(<Key>([^<]*)</Key>(.*?)<LastModified>)([^<]*)", re.DOTALL)
 _HOP = {"connection", "transfer-encoding", "keep-alive", "host", "content-length"}
@@ -320,6 +321,12 @@ class AwsStandin:
     gate: Gate
     environment: Mapping[str, str]
     site: Mapping[str, Any]
+
+    @property
+    def of_jobs(self) -> Mapping[str, str]:
+        """The environment of a job on GitHub: the role it may take on, and nothing to enter by."""
+        bare = {name: v for name, v in self.environment.items() if name not in KEYS}
+        return {**bare, "RPAC_AWS_ROLE": ROLE}
 
     def settings(self) -> str:
         """`rpac.yaml` of a repository that uses it."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rpac_ci.github.oidc import ENTRANCES
 from tests.standins import forked
 from tests.standins.github import GitHubServer
 
@@ -83,8 +84,14 @@ class Upkeep:
     """One run of the timer's workflow."""
 
     look: Workflow
-    clouds: Step | None  # the job that entered the cloud
+    looked: Mapping[str, Step]  # the jobs that entered clouds
     tell: Step | None
+
+    @property
+    def clouds(self) -> Step:
+        """The only job that entered a cloud."""
+        (one,) = self.looked.values()
+        return one
 
 
 class Runner:
@@ -144,18 +151,23 @@ class Runner:
         """The workflow of the timer, without the runs that it starts."""
         payload = payload or self.hub.schedule_event()
         found = self.handle(name, payload, later_s=self.later_s)
-        if "aws" not in found.clouds:
-            return Upkeep(found, None, None)
-        environment = self._cloud_environment(payload, found.number)
-        checkout = self.checkout(environment)
-        results = checkout.parent / "results"
-        words = ["bot", "look-after", "aws", "--out", str(results)]
-        looked = self._rpac_later(checkout, environment, *words)
-        if not results.exists():
+        looked, artifacts = {}, []
+        for cloud in found.clouds:
+            environment = self._cloud_environment(payload, found.number, cloud)
+            checkout = self.checkout(environment)
+            results = checkout.parent / "results"
+            words = ["bot", "look-after", cloud, "--out", str(results)]
+            looked[cloud] = self._rpac_later(checkout, environment, *words)
+            artifacts += [self._artifact(results)] if results.exists() else []
+        if not artifacts:
             return Upkeep(found, looked, None)
         environment = self.environment(name, payload, found.number)
-        words = ["bot", "conclude", "--results", str(self._artifact(results))]
-        return Upkeep(found, looked, self.rpac(self.checkout(environment), environment, *words))
+        checkout = self.checkout(environment)
+        taken = checkout.parent / "results"
+        for artifact in artifacts:
+            shutil.copytree(artifact, taken, symlinks=True, dirs_exist_ok=True)
+        told = self.rpac(checkout, environment, "bot", "conclude", "--results", str(taken))
+        return Upkeep(found, looked, told)
 
     def comment(self, place: Any, user: Any, body: str) -> Workflow:
         """A person writes a comment; all that follows."""
@@ -201,9 +213,14 @@ class Runner:
         )
         return self._artifact(results) if results.exists() else None
 
-    def _cloud_environment(self, payload: Mapping[str, Any], number: int) -> dict[str, str]:
+    def _cloud_environment(
+        self, payload: Mapping[str, Any], number: int, only: str | None = None
+    ) -> dict[str, str]:
+        """Of a job that may enter one cloud, or whichever its run goes to."""
         rights = {"contents": "read", "packages": "write"}
-        return self.environment("schedule", payload, number, rights=rights) | self.cloud
+        found = self.environment("schedule", payload, number, rights=rights) | self.cloud
+        others = {n for c, e in ENTRANCES.items() if only not in (c, None) for n in e.variables}
+        return {name: value for name, value in found.items() if name not in others}
 
     def commit_job(
         self, one: Mapping[str, Any], results: Path | None, payload: Mapping[str, Any], number: int,
