@@ -137,7 +137,7 @@ def _build_function(file: Path, *, as_json: bool) -> int:
     from rpac_ci.functions import packaging
     from rpac_ci.quantities import format_bytes
 
-    made = packaging.build(file)
+    made = packaging.build(file, packaging.AWS)
     if as_json:
         print_json(
             {"file": str(file), "size": made.size, "unpacked": made.unpacked,

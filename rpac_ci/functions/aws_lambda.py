@@ -15,33 +15,22 @@ its log and fails, so that AWS calls it again and counts it; the run stays open.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
-
-from pydantic import ValidationError
 
 from rpac_ci.clouds.aws.clients import clients
 from rpac_ci.clouds.aws.errors import code_of, translated
 from rpac_ci.clouds.aws.plan import CLOUD
-from rpac_ci.errors import CloudError, CommandError
-from rpac_ci.functions.going_on import go_on
-from rpac_ci.functions.notices import API, Dispatch, Notices
-from rpac_ci.site_clouds import AwsSite, SiteClouds
-from rpac_ci.site_config import SiteConfig
-from rpac_ci.workspace import Place
+from rpac_ci.errors import CloudError
+from rpac_ci.functions import serving
+from rpac_ci.functions.notices import API, Dispatch
+from rpac_ci.functions.serving import KEY, RUN
+from rpac_ci.site_clouds import AwsSite
 
-_RUN = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
-_JOB = re.compile(rf"[a-z][a-z0-9]*-({_RUN})-[0-9]+")
-_KEY = re.compile(
-    rf"(?:.+/)?runs/({_RUN})/(?:attempt/[0-9]+/done|cancel\.json|notices/[^/]+\.json)"
-)
-
-_log = logging.getLogger("rpac")
+_JOB = re.compile(rf"[a-z][a-z0-9]*-({RUN})-[0-9]+")
+_KEY = re.compile(rf"(?:.+/)?{KEY}")
 
 
 class Context(Protocol):
@@ -62,20 +51,11 @@ def handler(event: object, context: Context) -> dict[str, str]:
     Raises:
         CloudError: some could not go on; the others have.
     """
-    _log.setLevel(logging.INFO)
     site = site_of(os.environ)
-    folder = Path(tempfile.gettempdir()) / "rpac"  # the only one a function may write to
-    place = Place(
-        root=folder, config=SiteConfig(clouds=SiteClouds(aws=site)), cache=folder / "cache",
-        cloud=CLOUD,
-    )  # fmt: skip
-    gone = go_on(
-        place, runs_meant(event), Notices(place.storage, lambda: _sender(site, os.environ)),
+    return serving.serve(
+        CLOUD, site, runs_meant(event), lambda: _sender(site, os.environ),
         lambda: context.get_remaining_time_in_millis() / 1000,
     )  # fmt: skip
-    if stuck := [one.run for one in gone if one.problem]:
-        raise CloudError(f"could not go on: {', '.join(stuck)}", transient=True)
-    return {one.run: one.status for one in gone}
 
 
 def runs_meant(event: object) -> set[str] | None:
@@ -109,26 +89,13 @@ def _only(pattern: re.Pattern[str], name: object) -> set[str] | None:
 
 
 def site_of(environment: Mapping[str, str]) -> AwsSite:
-    """
-    The site that the function serves.
-
-    Raises:
-        CommandError: its environment does not say, or not rightly.
-    """
-    try:
-        return AwsSite.model_validate_json(environment.get("RPAC_SITE", ""))
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CommandError(
-            f"RPAC_SITE is not clouds.aws as JSON: {where}: {first['msg']}",
-            hint="rpac setup aws writes it into the function's environment",
-        ) from exc
+    """The site that the function serves; see `serving.site_of`."""
+    return serving.site_of(AwsSite, CLOUD, environment)
 
 
 def _sender(site: AwsSite, environment: Mapping[str, str]) -> Dispatch | None:
     """Who tells GitHub; None where no token is kept for that."""
-    repository = environment.get("RPAC_GITHUB_REPOSITORY")
+    repository = environment.get(serving.REPOSITORY)
     name = environment.get("RPAC_GITHUB_TOKEN_PARAMETER")
     if not repository or not name:
         return None
@@ -141,5 +108,5 @@ def _sender(site: AwsSite, environment: Mapping[str, str]) -> Dispatch | None:
         if code_of(exc) == "ParameterNotFound":
             return None
         raise
-    api = environment.get("GITHUB_API_URL") or API
+    api = environment.get(serving.API_URL) or API
     return Dispatch(repository=repository, token=found["Parameter"]["Value"].strip(), api=api)

@@ -8,6 +8,7 @@ said by its events, and done under a claim.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from rpac_ci.steps import Steps
 from rpac_ci.workspace import Place
 
 MARGIN_S = 30.0  # left of the function's time when another step is begun
+LOOK_S = 2.0  # between two looks at a job that is about to end
 BEFORE_THE_JOB = (Step.STAGE, Step.PROVISION, Step.SUBMIT)
 
 _log = logging.getLogger("rpac")
@@ -36,8 +38,9 @@ class Gone:
 
 
 def go_on(
-    place: Place, runs: Collection[str] | None, notices: Notices, left_s: Callable[[], float]
-) -> list[Gone]:
+    place: Place, runs: Collection[str] | None, notices: Notices, left_s: Callable[[], float],
+    *, patience_s: float = 0,
+) -> list[Gone]:  # fmt: skip
     """
     Go on with open runs, each as far as it goes without waiting.
 
@@ -46,6 +49,8 @@ def go_on(
         runs: those that are meant; None means all open ones. What is not open is left out.
         notices: told when a run is at its end, as far as this goes.
         left_s: how long the function may go on, in seconds.
+        patience_s: how long to wait for a cloud that calls a job running whose nodes have said
+            their last word; nothing else tells where a cloud has no events of jobs.
 
     Returns:
         What became of each; a run that cannot be helped does not hold up the others.
@@ -62,7 +67,7 @@ def go_on(
             gone.append(Gone(run=run, status="no time left"))
             continue
         try:
-            one = _go_on(place, run, notices, left_s)
+            one = _go_on(place, run, notices, left_s, patience_s)
         except Exception as exc:  # noqa: BLE001 - the others are to be looked after, too
             said = exc.message if isinstance(exc, RpacError) else f"{type(exc).__name__}: {exc}"
             one = Gone(run=run, status="still open", problem=place.public(said))
@@ -74,8 +79,11 @@ def go_on(
     return gone
 
 
-def _go_on(place: Place, run: str, notices: Notices, left_s: Callable[[], float]) -> Gone:
+def _go_on(
+    place: Place, run: str, notices: Notices, left_s: Callable[[], float], patience_s: float
+) -> Gone:
     failed: list[Progress] = []
+    waits_until = time.monotonic() + patience_s
 
     def told(event: Progress) -> None:
         if event.status == "failed":
@@ -94,8 +102,11 @@ def _go_on(place: Place, run: str, notices: Notices, left_s: Callable[[], float]
             _log.warning("%s: %s failed: %s", run, last.step, last.detail)
         match decision:
             case Take(Step.WATCH):
-                if Step.WATCH not in driver.state().results:
+                if Step.WATCH in driver.state().results:
+                    continue
+                if time.monotonic() > waits_until or place.storage.head(Keys(run).done) is None:
                     return Gone(run=run, status="running")
+                time.sleep(LOOK_S)
             case Take(step):
                 _log.info("%s: %s", run, step)
             case Wait(step):
