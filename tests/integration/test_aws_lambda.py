@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from tests.integration.conftest import Answer, Terminal
 from tests.standins import aws
 from tests.standins.aws import AwsStandin, Fault
 from tests.standins.github import GitHubServer
+from tests.standins.pythons import another, run_apart
 from tests.standins.waiting import until
 from tests.unit.test_aws_lambda import batch, stored
 
@@ -481,13 +481,5 @@ def test_the_functions_package_is_whole_and_the_same_each_time(
         "from rpac_ci.functions import aws_lambda\n"
         "print(aws_lambda.runs_meant({}))"
     )
-    if (python := shutil.which("python3.12")) and not run_apart(python, "").returncode:
-        done = run_apart(python, code)
-        assert (done.stdout, done.returncode) == ("None\n", 0), done.stderr
-
-
-def run_apart(python: str, code: str) -> subprocess.CompletedProcess[str]:
-    """Run another Python without its packages and variables."""
-    return subprocess.run(
-        [python, "-I", "-S", "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = run_apart(another("3.12"), code)
+    assert (done.stdout, done.returncode) == ("None\n", 0), done.stderr

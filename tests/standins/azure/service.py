@@ -53,7 +53,8 @@ class Service:
         self.pools: dict[str, Pool] = {}
         self.jobs: dict[str, Job] = {}
         self.strays: list[Execution] = []
-        self.exit_code: Callable[[Task, int], int] = lambda _, code: code  # as the service tells it
+        # as the service tells it; None while it does not know yet
+        self.exit_code: Callable[[Task, int], int | None] = lambda _, code: code
         self.lock = threading.RLock()
         self.runner, self._folder, self._environment = runner, folder, environment
         self._pulling = ThreadPoolExecutor(4)
