@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rpac_ci.cli.group import JSON, agreed, at_a_terminal, cli, print_json, show_diff
-from rpac_ci.errors import CommandError, ExitCode, GitHubError, PolicyError
+from rpac_ci.cli.group import JSON, cli, print_json, show_diff
+from rpac_ci.cli.setup_parts import identity, may, refuse_silence, tell, write_settings
+from rpac_ci.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from rpac_ci.clouds.aws.clients import Aws
     from rpac_ci.clouds.aws.setup import Wishes
     from rpac_ci.clouds.aws.stack import Stack
-    from rpac_ci.file_changes import Change
-    from rpac_ci.git import Git
     from rpac_ci.site_clouds import AwsSite
 
 
@@ -90,7 +89,7 @@ def aws(
     if build_function is not None:
         return _build_function(build_function, as_json=as_json)
     from rpac_ci.clouds.aws.clients import clients, default_region
-    from rpac_ci.clouds.aws.setup import check_name, usual_name
+    from rpac_ci.clouds.site_setup import check_name, usual_name
     from rpac_ci.git import Git
     from rpac_ci.github.doctor import find_repository
     from rpac_ci.site_config import load_site
@@ -124,7 +123,7 @@ def aws(
         )
     from rpac_ci.clouds.aws.setup import Wishes
 
-    exact, owner_id, repository_id = _identity(git, repository)
+    exact, owner_id, repository_id = identity(git, repository)
     wishes = Wishes(
         name=name, repository=exact, owner_id=owner_id, repository_id=repository_id,
         environment=environment, registry=registry, nat=nat, budget=budget, email=email,
@@ -154,13 +153,14 @@ def _build_function(file: Path, *, as_json: bool) -> int:
 def _make(
     account: Aws, wishes: Wishes, root: Path, *, yes: bool, dry_run: bool, as_json: bool
 ) -> int:
+    from rpac_ci.clouds import site_setup
     from rpac_ci.clouds.aws import setup as setups
     from rpac_ci.clouds.aws import stack as stacks
     from rpac_ci.clouds.aws import template
 
     text = template.text()
     parsed = template.parse(text)
-    current = stacks.settled(account, stacks.stack_name(wishes.name), _tell)
+    current = stacks.settled(account, stacks.stack_name(wishes.name), tell)
     provider = setups.identity_provider(account)
     values = setups.parameters(wishes, parsed, current, provider)
     proposal = stacks.propose(account, wishes.name, text, values, current)
@@ -172,19 +172,19 @@ def _make(
         if not proposal.changes:
             only = "no resource changes, only outputs or values do"
             click.echo(f"  {only if proposal.ready else 'nothing to change'}")
-    apply = proposal.ready and not dry_run and _may(yes, "Apply these changes?", as_json)
+    apply = proposal.ready and not dry_run and may(yes, "Apply these changes?", as_json)
     if apply:
-        current = stacks.apply(account, proposal, _tell)
+        current = stacks.apply(account, proposal, tell)
     elif proposal.ready:
         stacks.discard(account, proposal)
         current = None if proposal.creates else current
     made = setups.site(current.outputs) if current else None
-    settings = setups.settings_change(root, made) if made else None
+    settings = site_setup.settings_change(root, "aws", made) if made else None
     if settings and not as_json:
         show_diff(settings.diff())
-    write = bool(settings) and not dry_run and (apply or _may(yes, "Write this?", as_json))
+    write = bool(settings) and not dry_run and (apply or may(yes, "Write this?", as_json))
     if write and settings:
-        _write(root, settings)
+        write_settings(root, settings, again="rpac setup aws")
     done = bool(made) and not dry_run and apply >= proposal.ready and write >= bool(settings)
     if as_json:
         print_json(
@@ -192,16 +192,14 @@ def _make(
                 "stack": proposal.stack, "region": account.region, "applied": apply,
                 "changes": [_change_json(change) for change in proposal.changes],
                 "permissions": [grant.to_json() for grant in template.grants(parsed)],
-                "parameters": values, "clouds": {"aws": setups.block(made)} if made else None,
+                "parameters": values, "clouds": {"aws": site_setup.block(made)} if made else None,
                 "driver_role": current.outputs.get("DriverRole") if current else None,
                 "written": write,
             }
         )  # fmt: skip
     elif done and current and made:
         _next_steps(current, made, values)
-    _refuse_silence(
-        pending=not done, dry_run=dry_run, as_json=as_json, again="rpac setup aws --yes"
-    )
+    refuse_silence(pending=not done, dry_run=dry_run, as_json=as_json, again="rpac setup aws --yes")
     return int(ExitCode.OK)
 
 
@@ -209,13 +207,13 @@ def _delete(
     account: Aws, name: str, root: Path, ours: AwsSite | None,
     *, results: bool, yes: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
+    from rpac_ci.clouds import site_setup
     from rpac_ci.clouds.aws import removal
-    from rpac_ci.clouds.aws import setup as setups
     from rpac_ci.clouds.aws import stack as stacks
 
-    current = stacks.settled(account, stacks.stack_name(name), _tell)
+    current = stacks.settled(account, stacks.stack_name(name), tell)
     found = removal.look(account, name, current)
-    settings = setups.settings_change(root, None) if ours else None
+    settings = site_setup.settings_change(root, "aws", None) if ours else None
     if not as_json:
         for line in found.lines(results=results):
             click.echo(line)
@@ -225,11 +223,11 @@ def _delete(
             show_diff(settings.diff())
     removal.refuse_open(found)
     pending = not found.none or bool(settings)
-    go = pending and not dry_run and _may(yes, "Take it away?", as_json)
+    go = pending and not dry_run and may(yes, "Take it away?", as_json)
     if go:
-        removal.remove(account, found, results=results, tell=_tell)
+        removal.remove(account, found, results=results, tell=tell)
         if settings:
-            _write(root, settings)
+            write_settings(root, settings, again="rpac setup aws")
     if as_json:
         print_json({**found.to_json(), "removed": go, "results_removed": go and results})
     elif go and (provider := current.outputs.get("OidcProvider") if current else None):
@@ -238,46 +236,11 @@ def _delete(
             "it; by itself it gives nobody a right. If none does: aws iam "
             f"delete-open-id-connect-provider --open-id-connect-provider-arn {provider}"
         )
-    _refuse_silence(
+    refuse_silence(
         pending=pending and not go, dry_run=dry_run, as_json=as_json,
         again="rpac setup aws --delete --yes",
     )  # fmt: skip
     return int(ExitCode.OK)
-
-
-def _identity(git: Git, repository: str) -> tuple[str, int | None, int | None]:
-    """The repository letter by letter, and the ids of its owner and itself where GitHub tells."""
-    from rpac_ci.github.client import GitHub
-    from rpac_ci.github.doctor import find_host
-
-    host, why = find_host(git, {**os.environ, "GITHUB_REPOSITORY": repository})
-    if host is not None:
-        try:
-            info = GitHub(host.api_url, host.token, host.repository).repository()
-        except GitHubError as exc:
-            why = exc.message
-        else:
-            return info.full_name, info.owner_id, info.id
-    _tell(
-        f"GitHub was not asked ({why}): {repository} is taken letter by letter, and subjects in "
-        "the form with ids, of repositories made or renamed since 15 July 2026, are not trusted yet"
-    )
-    return repository, None, None
-
-
-def _may(yes: bool, question: str, as_json: bool) -> bool:
-    return yes or agreed(question, ask=not as_json)
-
-
-def _refuse_silence(*, pending: bool, dry_run: bool, as_json: bool, again: str) -> None:
-    if pending and not dry_run and (as_json or not at_a_terminal()):
-        raise PolicyError("nothing was done, and nobody asked", hint=f"to do it: {again}")
-
-
-def _write(root: Path, change: Change) -> None:
-    from rpac_ci import file_changes
-
-    file_changes.write(root, [change], again="rpac setup aws")
 
 
 def _show_rights(parsed: Mapping[str, Any], values: Mapping[str, str]) -> None:
@@ -308,7 +271,3 @@ def _change_json(change: Any) -> dict[str, str]:
         "action": change.action, "resource": change.resource, "type": change.kind,
         "replacement": change.replacement,
     }  # fmt: skip
-
-
-def _tell(text: str) -> None:
-    click.echo(text, err=True)

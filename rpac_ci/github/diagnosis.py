@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from rpac_ci.errors import CloudError, CredentialsError
 from rpac_ci.github.oidc import Subjects
 
 if TYPE_CHECKING:
@@ -71,6 +73,32 @@ class Report:
 def fine(topic: str, what: str) -> Finding:
     """A finding that needs nothing."""
     return Finding(topic=topic, severity=Severity.OK, what=what)
+
+
+def look(
+    topic: str, right: str, check: Callable[[], Iterator[Finding]],
+    *, severity: Severity = Severity.WARNING,
+) -> Iterator[Finding]:  # fmt: skip
+    """
+    What a check finds; when it cannot look, that: it never counts as fine.
+
+    Args:
+        topic: of the finding.
+        right: that is missing when the look is not allowed.
+        check: the look.
+        severity: of a look that was not allowed.
+    """
+    try:
+        yield from check()
+    except CredentialsError as exc:
+        yield Finding(
+            topic=topic, severity=severity, what=f"not checked: {exc.message}",
+            fix=exc.hint if severity is Severity.ERROR else f"look with the right {right}",
+        )  # fmt: skip
+    except CloudError as exc:
+        yield Finding(
+            topic=topic, severity=severity, what=f"not checked: {exc.message}", fix=exc.hint
+        )
 
 
 def _lines(finding: Finding) -> str:

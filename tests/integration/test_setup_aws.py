@@ -10,7 +10,7 @@ import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from rpac_ci.cli import group as cli_group
-from rpac_ci.cli import setup as cli_setup
+from rpac_ci.cli import setup_parts
 from rpac_ci.clouds.aws import stack as stacks
 from rpac_ci.clouds.aws import template
 from rpac_ci.clouds.aws.clients import Aws, clients
@@ -104,7 +104,7 @@ def test_a_person_is_asked_after_the_changes_were_shown(
         asked.append(found.status)  # a change set, and nothing else
         return answer
 
-    for module in (cli_group, cli_setup):
+    for module in (cli_group, setup_parts):
         monkeypatch.setattr(module, "at_a_terminal", lambda: True)
     monkeypatch.setattr("click.confirm", confirm)
     assert rpac(*SET_UP).code == 0

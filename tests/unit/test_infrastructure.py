@@ -13,6 +13,7 @@ import pytest
 
 import rpac_ci
 from rpac_ci import yaml_io
+from rpac_ci.clouds import site_setup
 from rpac_ci.clouds.aws import setup as setups
 from rpac_ci.clouds.aws import template
 from rpac_ci.clouds.aws.doctor import MNP_ENDPOINTS, VCPU_QUOTAS, _principal
@@ -125,7 +126,7 @@ def test_drivers_change_what_has_the_sites_name() -> None:
             assert resource.endswith(":parameter/rpac/${Name}/*")
     # so that no name is the beginning of another's
     pattern = TEMPLATE["Parameters"]["Name"]["AllowedPattern"]
-    assert pattern == setups.NAME.pattern
+    assert pattern == site_setup.NAME.pattern
     assert "-" not in pattern.replace("a-z", "").replace("0-9", "")
 
 
@@ -306,8 +307,8 @@ def test_wishes_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
      ("Lab/" + "a" * 60, "a" * 24)],
 )  # fmt: skip
 def test_a_name_is_made_of_the_repositorys(repository: str, name: str) -> None:
-    assert setups.usual_name(repository) == name
-    setups.check_name(name)
+    assert site_setup.usual_name(repository) == name
+    site_setup.check_name(name)
 
 
 def test_callers_are_told_by_their_role() -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from rpac_ci.clouds.aws import stack as stacks
 from rpac_ci.clouds.aws import template
 from rpac_ci.clouds.aws.errors import code_of, translated
-from rpac_ci.clouds.aws.setup import NAME, block, site
+from rpac_ci.clouds.aws.setup import site
+from rpac_ci.clouds.site_setup import NAME, block
 from rpac_ci.errors import CloudError, CredentialsError
-from rpac_ci.github.diagnosis import Finding, Severity, fine
+from rpac_ci.github.diagnosis import Finding, Severity, fine, look
 
 if TYPE_CHECKING:
     from rpac_ci.clouds.aws.clients import Aws
@@ -51,7 +52,7 @@ def examine(made: AwsSite, aws: Aws) -> list[Finding]:
         where = aws.endpoint()
         yield fine("aws credentials", f"{answer['Arn']}{f', of {where}' if where else ''}")
 
-    findings += _look("aws credentials", "sts:GetCallerIdentity", who, severity=Severity.ERROR)
+    findings += look("aws credentials", "sts:GetCallerIdentity", who, severity=Severity.ERROR)
     if not caller:
         return findings
     checks: Sequence[tuple[str, str, Callable[[], Iterator[Finding]]]] = (
@@ -65,26 +66,8 @@ def examine(made: AwsSite, aws: Aws) -> list[Finding]:
          lambda: _store(made, aws)),
     )  # fmt: skip
     for topic, right, check in checks:
-        findings += _look(topic, right, check)
+        findings += look(topic, right, check)
     return findings
-
-
-def _look(
-    topic: str, right: str, check: Callable[[], Iterator[Finding]],
-    *, severity: Severity = Severity.WARNING,
-) -> Iterator[Finding]:  # fmt: skip
-    """What a check finds; when it cannot look, that."""
-    try:
-        yield from check()
-    except CredentialsError as exc:
-        yield Finding(
-            topic=topic, severity=severity, what=f"not checked: {exc.message}",
-            fix=exc.hint if severity is Severity.ERROR else f"look with the right {right}",
-        )  # fmt: skip
-    except CloudError as exc:
-        yield Finding(
-            topic=topic, severity=severity, what=f"not checked: {exc.message}", fix=exc.hint
-        )
 
 
 def _stack(made: AwsSite, aws: Aws) -> Iterator[Finding]:
