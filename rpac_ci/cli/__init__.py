@@ -14,7 +14,7 @@ import sys
 import click
 
 # each adds its subcommands to the group
-from rpac_ci.cli import bot, catalog, github, images, past, runs, setup, upkeep  # noqa: F401
+from rpac_ci.cli import bot, catalog, github, images, past, runs, setup, setup_azure, upkeep  # noqa: F401
 from rpac_ci.cli.group import cli
 from rpac_ci.errors import ExitCode, ExperimentError, RpacError
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rpac_ci.canonical import Json
     from rpac_ci.github.diagnosis import Finding
     from rpac_ci.github.setup.setup import Setup
+    from rpac_ci.site_clouds import AwsSite, AzureSite
 
 
 @cli.command()
@@ -86,7 +89,7 @@ def _to_json(setup: Setup, *, written: bool) -> dict[str, Json]:
 
 
 @cli.command()
-@click.argument("cloud", required=False, type=click.Choice(["aws"]))
+@click.argument("cloud", required=False, type=click.Choice(["aws", "azure"]))
 @click.option(
     "--environment", default="rpac-cloud", show_default=True,
     help="Environment whose jobs may enter a cloud; part of the subjects that are printed.",
@@ -108,7 +111,7 @@ def doctor(cloud: str | None, environment: str, offline: bool, as_json: bool) ->
     else:
         report = Report(findings=())
     if not offline:
-        found = _cloud_findings(asked=cloud is not None)
+        found = _cloud_findings(cloud)
         report = replace(report, findings=(*report.findings, *found))
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2, sort_keys=True, ensure_ascii=False))
@@ -117,28 +120,51 @@ def doctor(cloud: str | None, environment: str, offline: bool, as_json: bool) ->
     return int(ExitCode.OK if report.healthy else ExitCode.INVALID_INPUT)
 
 
-def _cloud_findings(*, asked: bool) -> list[Finding]:
+def _cloud_findings(asked: str | None) -> list[Finding]:
+    """Of one cloud, or of each that the settings name."""
     from rpac_ci.git import Git
-    from rpac_ci.github.diagnosis import Finding, Severity
     from rpac_ci.site_config import load_site
 
     try:
-        made = load_site(Git.discover(Path()).root).clouds.aws
+        clouds = load_site(Git.discover(Path()).root).clouds
     except ExperimentError:
         if asked:
             raise
         return []  # the mistakes are among the findings already
-    if made is None:
+    if asked and asked not in clouds.configured:
+        raise CommandError(
+            f"rpac.yaml names no place on {'AWS' if asked == 'aws' else 'Azure'}",
+            hint=f"rpac setup {asked} makes one",
+        )
+    found: list[Finding] = []
+    if clouds.aws and asked in {None, "aws"}:
+        found += _examined("aws", partial(_examine_aws, clouds.aws), asked)
+    if clouds.azure and asked in {None, "azure"}:
+        found += _examined("azure", partial(_examine_azure, clouds.azure), asked)
+    return found
+
+
+def _examined(cloud: str, examine: Callable[[], list[Finding]], asked: str | None) -> list[Finding]:
+    from rpac_ci.github.diagnosis import Finding, Severity
+
+    try:
+        return examine()
+    except CommandError as exc:  # its SDK is not installed
         if asked:
-            raise CommandError("rpac.yaml names no place on AWS", hint="rpac setup aws makes one")
-        return []
+            raise
+        what = f"not checked: {exc.message}"
+        return [Finding(topic=cloud, severity=Severity.WARNING, what=what, fix=exc.hint)]
+
+
+def _examine_aws(made: AwsSite) -> list[Finding]:
     from rpac_ci.clouds.aws.clients import clients
     from rpac_ci.clouds.aws.doctor import examine
 
-    try:
-        return examine(made, clients(made.region))
-    except CommandError as exc:
-        if asked:
-            raise
-        topic, what = "aws", f"not checked: {exc.message}"
-        return [Finding(topic=topic, severity=Severity.WARNING, what=what, fix=exc.hint)]
+    return examine(made, clients(made.region))
+
+
+def _examine_azure(made: AzureSite) -> list[Finding]:
+    from rpac_ci.clouds.azure.arm import Arm
+    from rpac_ci.clouds.azure.doctor import examine
+
+    return examine(made, Arm(made.subscription))

@@ -22,6 +22,7 @@ from rpac_ci.clouds.azure.errors import missing_sdk, translated
 if TYPE_CHECKING:
     from azure.batch import BatchClient
     from azure.core.credentials import TokenCredential
+    from azure.core.pipeline.policies import RetryPolicy
     from azure.mgmt.batch import BatchManagementClient
 
     from rpac_ci.site_clouds import AzureSite
@@ -95,6 +96,23 @@ class Azure:
         url = self.account.account_url
         host = urlsplit(url).hostname or ""
         return None if host.endswith(".batch.azure.com") else url
+
+
+def credential() -> TokenCredential:
+    """
+    Who asks, as azure-identity finds them.
+
+    Raises:
+        CommandError: the SDK is not installed.
+        SignInError: nobody is signed in.
+    """
+    return _credential()
+
+
+def retries() -> RetryPolicy[Any, Any]:
+    """What is asked again, and how often."""
+    policy: RetryPolicy[Any, Any] = _options()["retry_policy"]
+    return policy
 
 
 def _options() -> dict[str, Any]:

@@ -14,7 +14,6 @@ fit is in `violations`, and fails the test when it is over.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import ssl
@@ -22,9 +21,11 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import certifi
 import requests
@@ -33,6 +34,8 @@ import trustme
 from tests.standins import azurite
 from tests.standins.azure import entra, rest
 from tests.standins.azure.blobs import Blobs
+from tests.standins.azure.deploying import Subscription
+from tests.standins.azure.management import Management
 from tests.standins.azure.rest import Answer, Api
 from tests.standins.azure.service import Service
 from tests.standins.azure.tasks import NODE_ROOT, Containers, Processes
@@ -103,6 +106,12 @@ class AzureStandin:
     api: Api
     environment: Mapping[str, str]
     site: Mapping[str, Any]
+
+    @property
+    def management(self) -> Management:
+        """The subscription, as its management plane sees it."""
+        assert self.api.management
+        return self.api.management
 
     @property
     def service(self) -> Service:
@@ -184,12 +193,15 @@ def serve(
         service = Service("labbatch", f"{address}/labbatch", runner, nodes, of_nodes)
         stack.callback(service.close)
         api = Api(service, site)
-        batch.answer = functools.partial(_of_azure, api)
+        batch.answer = partial(_of_azure, api)
         machines.answer = lambda _, path, headers, __: api.token(path, headers)
         for server in servers if blobs else servers[:2]:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
             stack.callback(server.shutdown)
-        _make_container(store, api, bundle)
+        _container(store, api, bundle, CONTAINER)
+        subscription = Subscription(SUBSCRIPTION, f"{urlsplit(address).netloc}/labbatch")
+        subscription.on_container = partial(_container, store, api, bundle)
+        api.management = Management(subscription, service, api.violations)
         environment = {
             **identity, "AZURE_STORAGE_ENDPOINT": store, "AZURE_RESOURCE_MANAGER_ENDPOINT": address,
             "SSL_CERT_FILE": str(bundle), "REQUESTS_CA_BUNDLE": str(bundle),
@@ -207,14 +219,15 @@ def _of_azure(
     return api.answer(method, path, headers, body)
 
 
-def _make_container(store: str, api: Api, bundle: Path) -> None:
-    """The container of the repository's store."""
+def _container(store: str, api: Api, bundle: Path, name: str, there: bool = True) -> None:
+    """Make a container of a repository's store, or remove it with all that is in it."""
     asked = f"/msi/token?resource={rest.STORAGE}"
     token = json.loads(api.token(asked, {"x-identity-header": rest.SECRET})[2])["access_token"]
     headers = {"authorization": f"Bearer {token}", "x-ms-version": "2023-11-03"}
-    url = f"{store}/{CONTAINER}?restype=container"
-    made = requests.put(url, headers=headers, timeout=30, verify=str(bundle))
-    assert made.status_code == 201, made.text
+    url = f"{store}/{name}?restype=container"
+    ask = requests.put if there else requests.delete
+    done = ask(url, headers=headers, timeout=30, verify=str(bundle))
+    assert done.status_code in (201, 202), done.text
 
 
 def _bridge() -> str:

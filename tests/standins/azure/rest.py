@@ -23,6 +23,7 @@ from azure.mgmt.batch import models as managed
 
 from tests.standins.azure import answers
 from tests.standins.azure.entra import Entra
+from tests.standins.azure.management import Management
 from tests.standins.azure.roundtrip import problems
 from tests.standins.azure.routes import MANAGED, ROUTES, Route
 from tests.standins.azure.service import Service
@@ -91,6 +92,7 @@ class Api:
         self.faults: list[Fault] = []
         self.violations: list[str] = []
         self.entra = Entra(access_token)
+        self.management: Management | None = None
         self.before: Callable[[Call], None] = lambda _: None
         self.after: Callable[[Call], None] = lambda _: None  # done, and not answered yet
         self._lock = threading.Lock()
@@ -103,6 +105,13 @@ class Api:
     def answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """One request."""
         split = urlsplit(url)
+        if self.management and self.management.knows(split.path):
+            try:
+                self._entered(headers, ARM)
+            except RefusedError as exc:
+                shown = answers.error(exc.code, exc.message, managed=True)
+                return exc.status, {"content-type": "application/json"}, json.dumps(shown).encode()
+            return self.management.answer(method, url, body)
         is_managed = split.path.startswith("/subscriptions/")
         path = split.path if is_managed else split.path.removeprefix(f"/{self.service.account}")
         routes = MANAGED if is_managed else ROUTES
@@ -171,11 +180,14 @@ class Api:
             kind = headers.get("content-type", "")
             if not kind.startswith("application/json; odata=minimalmetadata"):
                 self.violations.append(f"{route.action}: content type {kind}")
+        self._entered(headers, ARM if is_managed else BATCH)
+
+    def _entered(self, headers: Mapping[str, str], audience: str) -> None:
         token = headers.get("authorization", "").removeprefix("Bearer ").split(".")
         if len(token) != 3:
             raise RefusedError(401, "InvalidAuthenticationInfo", "there is no token")
         claims = json.loads(base64.urlsafe_b64decode(token[1] + "=="))
-        if claims["aud"].rstrip("/") != (ARM if is_managed else BATCH).rstrip("/"):
+        if claims["aud"].rstrip("/") != audience.rstrip("/"):
             raise RefusedError(401, "AuthenticationFailed", f"a token for {claims['aud']}")
 
     def _round(self, model: type[Any], body: Any, *, sent: bool, whole: bool = True) -> None:
