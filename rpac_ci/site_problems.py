@@ -87,7 +87,7 @@ FORMS: Mapping[str, str] = MappingProxyType(
         "clouds.aws.job_role": _ROLE,
         "clouds.aws.execution_role": _ROLE,
         "clouds.aws.service_role": _ROLE,
-        "clouds.azure": "a mapping such as {location: westeurope, …}",
+        "clouds.azure": "a mapping such as {location: westeurope, …} (rpac setup azure prints it)",
         "clouds.azure.location": "a location such as westeurope",
         "clouds.azure.name": "2 to 24 lower-case letters and digits, the first a letter",
         "clouds.azure.subscription": _UUID,

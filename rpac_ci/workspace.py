@@ -24,7 +24,7 @@ from rpac_ci.storage import Storage
 LOCAL = "local"
 _HINTS = {
     "aws": "rpac setup aws makes one and writes it there",
-    "azure": "name store and account under clouds.azure",
+    "azure": "rpac setup azure makes one and writes it there",
 }
 
 

@@ -32,7 +32,9 @@ def test_what_is_generated_in_the_readme_is_up_to_date(name: str) -> None:
     assert f"<!-- {name}: begin -->\n{PARTS[name]()}\n<!-- {name}: end -->" in README
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "AWS.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "ARCHITECTURE.md", "AWS.md", "AZURE.md", "CONTRIBUTING.md"]
+)
 def test_links_lead_to_files(name: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []

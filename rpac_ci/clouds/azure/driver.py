@@ -1,9 +1,9 @@
 """
 Azure at work: N nodes as N tasks of one job of Azure Batch, on a pool of their own.
 
-Prerequisites: the extra `azure`; `clouds.azure` in rpac.yaml; and credentials where azure-identity
-looks for them (`az login`, the variables `AZURE_…`, a managed identity). A store's own endpoint in
-`AZURE_STORAGE_ENDPOINT` is told to the nodes.
+Prerequisites: the extra `azure`; `clouds.azure` in rpac.yaml, which `rpac setup azure` writes; and
+credentials where azure-identity looks for them (`az login`, the variables `AZURE_…`, a managed
+identity). A store's own endpoint in `AZURE_STORAGE_ENDPOINT` is told to the nodes.
 
     rpac reproduce exp-42 cloud=azure nodes=2
 
@@ -256,7 +256,7 @@ def connect(workspace: Place) -> AzureCloud:
     if account is None:
         raise CommandError(
             "rpac.yaml names nothing on Azure (clouds.azure)",
-            hint="name store and account there",
+            hint="rpac setup azure makes what is needed and writes it there",
         )
     with _CONNECTING:  # threads of a study come at once, and are to share what is known
         shared = _shared(account, os.environ.get(ENDPOINT))

@@ -50,7 +50,7 @@ CODES: Mapping[str, type[CloudError]] = MappingProxyType(
 )
 HINTS: Mapping[type[CloudError], str] = MappingProxyType(
     {
-        CredentialsError: "does a role of the Batch account or the resource group allow it?",
+        CredentialsError: "which right is missing: rpac doctor azure",
         SignInError: SIGN_IN,
         QuotaError: "quotas of a Batch account are raised in the portal, under Quotas",
         CapacityError: "another machine, region or time may do",
