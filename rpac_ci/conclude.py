@@ -46,7 +46,13 @@ class Conclusion:
     remark: str = ""  # why the branch was left alone
 
 
-def conclude(workspace: Workspace, run: str, *, writer: GitWriter | None = None) -> Conclusion:
+def conclude(
+    workspace: Workspace,
+    run: str,
+    *,
+    writer: GitWriter | None = None,
+    log: EventLog | None = None,
+) -> Conclusion:
     """
     Judge a run that is released, and add it to the log and the current branch.
 
@@ -54,19 +60,21 @@ def conclude(workspace: Workspace, run: str, *, writer: GitWriter | None = None)
         workspace: whose store holds the run.
         run: its id.
         writer: of those that several runs share.
+        log: of the driver that has released it, which knows the events.
 
     Raises:
         HistoryError: git does not take it; the run stays open, and `rpac advance` tries again.
     """
     storage, keys = workspace.storage, Keys(run)
-    events = EventLog(storage, run).read()
+    log = log or EventLog(storage, run)
+    events = log.known or log.read()
     state = fold(events)
     pipeline = read_pipeline(workspace, run)
     record = judged(run, pipeline, events)
     entry = entry_of(
         record,
         pipeline,
-        storage.get(keys.pipeline) or pipeline.to_bytes(),
+        storage.get_fixed(keys.pipeline) or pipeline.to_bytes(),
         diff=storage.get(keys.diff) if pipeline.source.dirty else None,
         read=lambda output: storage.get(f"{keys.outputs}{output.sha256}"),
         source=_source(workspace, pipeline, state.created["source_archive"]),
@@ -74,23 +82,30 @@ def conclude(workspace: Workspace, run: str, *, writer: GitWriter | None = None)
     assert record.verdict is not None
     writer = writer or GitWriter(workspace.git)
     written = writer.write(entry, publish=state.created.get("commit", True))
-    close(workspace, run, written.log_commit, written.branch_commit)
+    close(workspace, run, written.log_commit, written.branch_commit, log=log)
     return Conclusion(
         run=run, record=record, verdict=record.verdict, folder=entry.folder,
         log_commit=written.log_commit, branch_commit=written.branch_commit, remark=written.remark,
     )  # fmt: skip
 
 
-def close(place: Place, run: str, log_commit: str, branch_commit: str | None) -> None:
+def close(
+    place: Place,
+    run: str,
+    log_commit: str,
+    branch_commit: str | None,
+    *,
+    log: EventLog | None = None,
+) -> None:
     """Note in the store that a run is in the log: it is no longer open."""
-    events, keys = EventLog(place.storage, run), Keys(run)
-    state = fold(events.read())
+    events, keys = log or EventLog(place.storage, run), Keys(run)
+    state = fold(events.follow())
     if state.created and state.committed is None:
         body = {"log": log_commit, "branch": branch_commit}
         events.append(Kind.COMMITTED, body, after=state.number)
-    if place.cloud != LOCAL:  # functions leave none here
-        place.storage.delete(keys.notice)
-    place.storage.delete(keys.open)
+    # functions leave no notice here
+    notice = [keys.notice] if place.cloud != LOCAL else []
+    place.storage.delete(*notice, keys.open)
 
 
 def judged(run: str, pipeline: Pipeline, events: Sequence[Event]) -> RunRecord:
@@ -170,7 +185,7 @@ def _figures(
 
 def _source(workspace: Workspace, pipeline: Pipeline, archive: str) -> dict[str, tuple[str, bytes]]:
     """The code itself, so that the log alone is enough to run it again."""
-    data = workspace.storage.get(content_key(archive)) or b""
+    data = workspace.storage.get_fixed(content_key(archive)) or b""
     if not data or (pipeline.source.git and len(data) > MAX_FOREIGN_SOURCE):
         return {}  # a pinned commit of another repository can be fetched again
     files = {}

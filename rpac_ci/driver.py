@@ -62,7 +62,7 @@ Decision: TypeAlias = Next | Leave
 
 def read_pipeline(workspace: Place, run: str) -> Pipeline:
     """The pipeline of a run in the store."""
-    data = workspace.storage.get(Keys(run).pipeline)
+    data = workspace.storage.get_fixed(Keys(run).pipeline)
     if data is None:
         raise HistoryError(f"the store holds no pipeline of the run {run}")
     return load_pipeline(data)
@@ -124,15 +124,20 @@ class RunDriver:
         self._failed = False  # the last step, and may be tried again
         self._problem: RpacError | None = None  # of the last step, which leaves the run open
 
+    @property
+    def log(self) -> EventLog:
+        """The run's events, as far as this driver knows them."""
+        return self._log
+
     def state(self) -> RunState:
         """The run's state, with a request to cancel folded in."""
-        state = fold(self._log.read())
+        state = fold(self._log.follow())
         over = Step.WATCH in state.results or Step.RELEASE in state.results
         if not state.cancelled and not over:
             request = self._workspace.storage.get_json(self._keys.cancel)
             if request is not None and not request.get("stopped"):
                 self._log.append(Kind.CANCEL, request, after=state.number)
-                state = fold(self._log.read())
+                state = fold(self._log.follow())
         return state
 
     def advance(self) -> Decision:
@@ -263,7 +268,7 @@ class RunDriver:
         """Append to what we claimed; if somebody else has the claim by now, drop the result."""
         body = _clean(body, self._workspace.public)
         while True:
-            state = fold(self._log.read())
+            state = fold(self._log.follow())
             mine = state.claim and state.claim.body["driver"]["nonce"] == self._me.nonce
             if not mine:
                 self._release_again(state)
@@ -310,7 +315,7 @@ class RunDriver:
         spec, queue_s = steps.spec(), steps.capabilities.queue_s
         submitted = next(
             event
-            for event in self._log.read()
+            for event in self._log.known
             if event.kind is Kind.DONE and event.body["step"] == Step.SUBMIT
         )
         age_s, observed = self._log.age_s(submitted), steps.observed

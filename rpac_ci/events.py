@@ -1,7 +1,8 @@
 """
 The event log of a run: numbered objects made by create-if-absent, in `control/<run>/events/`.
 
-Only drivers append, always at last-read + 1; a reader refuses gaps. What a driver is about to do
+Only drivers append, always at last-read + 1; a reader refuses gaps, and who goes on from a log that it
+has read asks for what is new. What a driver is about to do
 to a provider it announces by a claim; a claim may be superseded once its lease has run out by the
 store's clock, or at once when its driver was a process of this machine and is gone.
 """
@@ -96,6 +97,12 @@ class EventLog:
         self._keys = Keys(run)
         self._folder = f"{self._keys.control}events/"
         self._events: list[Event] = []
+        self._is_ours = False  # the last event, and nothing was asked for since
+
+    @property
+    def known(self) -> list[Event]:
+        """Events that were read or written here so far."""
+        return list(self._events)
 
     def read(self) -> list[Event]:
         """
@@ -112,6 +119,7 @@ class EventLog:
                 f"the event log of {self._keys.run} has gaps or foreign files",
                 hint="something outside rpac wrote to the store; nothing was done",
             )
+        self._is_ours = False
         missing = range(len(self._events) + 1, len(names) + 1)
         values = self._storage.get_all_json([self._key(number) for number in missing])
         for number, value in zip(missing, values, strict=True):
@@ -119,6 +127,28 @@ class EventLog:
                 raise StorageError(f"event {number} of {self._keys.run} has vanished")
             self._events.append(self._parse(number, value))
         return list(self._events)
+
+    def follow(self) -> list[Event]:
+        """
+        All events in order, as far as is needed to go on from here.
+
+        What others have added is asked for by its number, which costs a tenth of a listing. Right
+        behind an event of our own nothing is asked for: whoever goes on appends the next one, and
+        learns then whether somebody else was first.
+
+        Raises:
+            StorageError: see `read`.
+        """
+        if not self._events:
+            return self.read()
+        if self._is_ours:
+            self._is_ours = False
+            return self.known
+        number = len(self._events) + 1
+        while (value := self._storage.get_json(self._key(number))) is not None:
+            self._events.append(self._parse(number, value))
+            number += 1
+        return self.known
 
     def _names(self) -> list[str] | None:
         """The events' names when they are numbered without a gap."""
@@ -150,10 +180,12 @@ class EventLog:
             "nonce": secrets.token_hex(8),
         }
         written = canonical_json(value)
+        self._is_ours = False
         if not self._storage.create(self._key(after + 1), written):
             return False
         if after == len(self._events):  # what is known need not be read
             self._events.append(self._parse(after + 1, json.loads(written)))
+            self._is_ours = True
         return True
 
     def _key(self, number: int) -> str:

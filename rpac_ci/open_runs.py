@@ -96,7 +96,7 @@ def make(
     # on this machine `rpac gc` forgets what nobody has written for a while
     if workspace.cloud == LOCAL or storage.head(source) is None:
         storage.put(source, archive)
-    storage.put(keys.pipeline, pipeline)
+    storage.put_fixed(keys.pipeline, pipeline)
     return EventLog(storage, run).append(Kind.CREATED, created, after=0)
 
 
@@ -172,14 +172,15 @@ def advance(
         RpacError: the run cannot be taken to its end now and stays open.
     """
     workspace = home(workspace, run)
-    if not EventLog(workspace.storage, run).read():
+    driver = RunDriver(workspace, run, notify=notify)
+    if not driver.log.read():
         return _forget(workspace, run)
-    decision = RunDriver(workspace, run, notify=notify).drive(wait=wait)
+    decision = driver.drive(wait=wait)
     if isinstance(decision, Wait):
         return Advanced(run=run, status=f"another driver is at {decision.step}")
     from rpac_ci.conclude import conclude
 
-    conclusion = conclude(workspace, run)
+    conclusion = conclude(workspace, run, log=driver.log)
     verdict = conclusion.verdict
     return Advanced(
         run=run, status=verdict.outcome, exit_code=verdict.exit_code, conclusion=conclusion

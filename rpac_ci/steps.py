@@ -198,17 +198,7 @@ class Steps:
     def _collect(self) -> dict[str, Any]:
         result = self._storage.get_json(self._keys.result) or {}
         outputs = result.get("outputs", [])
-        metrics_bytes = None
-        for output in outputs:
-            key = f"{self._keys.outputs}{output['sha256']}"
-            entry = self._storage.head(key)
-            if entry is None or entry.size != output["size"]:
-                raise CloudError(f"the output {output['path']} is not in the store as reported")
-            if output["path"] == METRICS_FILE and not output.get("folder"):
-                metrics_bytes = self._storage.get(key) or b""
-                if hashlib.sha256(metrics_bytes).hexdigest() != output["sha256"]:
-                    raise CloudError("metrics.json in the store is not what the node reported")
-        metrics = parse_metrics(metrics_bytes)
+        metrics = parse_metrics(self._checked(outputs))
         nodes = []
         for index in range(self._pipeline.resources.nodes):
             facts = self._storage.get_json(self._keys.node(index))
@@ -231,6 +221,24 @@ class Steps:
             "nodes": nodes,
             "log_tail": self._last_words(result.get("log", "")),
         }
+
+    def _checked(self, outputs: list[dict[str, Any]]) -> bytes | None:
+        """The metrics' bytes, after a look whether the store has every output as reported."""
+        folder, found = self._keys.outputs, None
+        stored: dict[str, int] = {}
+        for output in outputs:
+            key = f"{folder}{output['sha256']}"
+            if output["path"] == METRICS_FILE and not output.get("folder"):
+                found = self._storage.get(key)
+                size = None if found is None else len(found)
+                if size == output["size"] and _sha256(found) != output["sha256"]:
+                    raise CloudError("metrics.json in the store is not what the node reported")
+            else:
+                stored = stored or {e.key: e.size for e in self._storage.list(folder)}
+                size = stored.get(key)
+            if size != output["size"]:
+                raise CloudError(f"the output {output['path']} is not in the store as reported")
+        return found
 
     def _training(self, outputs: list[dict[str, Any]]) -> dict[str, Any]:
         """What the command has told of a training, if it has."""
@@ -281,7 +289,10 @@ class Steps:
 
     def _last_words(self, telling: str) -> str:
         try:
-            return self._tail(self._keep_node_logs(), telling)
+            kept = self._keep_node_logs()
+            if self._state.results[Step.WATCH]["reason"] == Reason.COMPLETED:
+                return ""  # a record shows them of what went wrong
+            return self._tail(kept, telling)
         except StorageError as exc:  # a log is worth less than the result
             return f"the log cannot be read: {exc.message}"
 
@@ -341,4 +352,8 @@ def read_log(workspace: Place, run: str, index: int, role: str, *, start: int = 
 
 def archive_digest(archive: bytes) -> str:
     """Hash under which a source archive is stored."""
-    return hashlib.sha256(archive).hexdigest()
+    return _sha256(archive)
+
+
+def _sha256(data: bytes | None) -> str:
+    return hashlib.sha256(data or b"").hexdigest()

@@ -37,6 +37,7 @@ _REFUSED = {
     "s3": "which right is missing: rpac doctor aws",
     "az": "sign in (az login), or have a role such as Storage Blob Data Contributor there",
 }
+_FIXED_BYTES, _FIXED = 64 * 2**10, 256  # objects that are kept at hand: of which size, how many
 _STAGED = re.compile(r"#[0-9]+$")  # what obstore writes before it gives a file its name
 
 
@@ -65,6 +66,7 @@ class Storage:
         self._store: Any = backend if backend is not None else _open(url, region)
         own = backend is None and url.startswith("file:")
         self._folder = _path(url) if own else None
+        self._fixed: dict[str, bytes] = {}
 
     @classmethod
     def at(cls, folder: Path) -> Storage:
@@ -94,6 +96,22 @@ class Storage:
             return None if data is None else json.loads(data)
         except ValueError as exc:
             raise StorageError(f"{key} in {self.url} is not JSON: {exc}") from exc
+
+    def get_fixed(self, key: str) -> bytes | None:
+        """`get` of an object that never changes once it is there: a small one is asked for once."""
+        data = self._fixed.get(key)
+        if data is None and (data := self.get(key)) is not None:
+            self._keep(key, data)
+        return data
+
+    def put_fixed(self, key: str, data: bytes) -> None:
+        """`put` an object that never changes from then on."""
+        self.put(key, data)
+        self._keep(key, data)
+
+    def _keep(self, key: str, data: bytes) -> None:
+        if len(data) <= _FIXED_BYTES and len(self._fixed) < _FIXED:
+            self._fixed[key] = data
 
     def get_all_json(self, keys: Sequence[str]) -> list[Any]:
         """`get_json` of each key, side by side."""

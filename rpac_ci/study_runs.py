@@ -24,7 +24,7 @@ from rpac_ci.git import Git
 from rpac_ci.git_writing import GitWriter
 from rpac_ci.jobs import RunId
 from rpac_ci.pipeline import Pipeline
-from rpac_ci.planning import Plan, make_plan, make_plans, power_remarks, read_record
+from rpac_ci.planning import Plan, make_plan, make_plans, parse_record, power_remarks
 from rpac_ci.quantities import count
 from rpac_ci.records import RunRecord
 from rpac_ci.reproduction_log import REPORTS, Entry, ReproductionLog
@@ -129,7 +129,7 @@ def drive(workspace: Workspace, study: str, notify: Notify) -> None:
     def member(run: str) -> None:
         with gate.enter(_share(homes[run], run)):
             drivers[run].drive()
-        conclusion = conclude(homes[run], run, writer=writer)
+        conclusion = conclude(homes[run], run, writer=writer, log=drivers[run].log)
         told.over(run, conclusion.verdict.outcome)
 
     def cancel(run: str) -> None:
@@ -273,7 +273,9 @@ def _records(
 ) -> tuple[dict[str, RunRecord], Pipeline | None]:
     wanted = {p.run for p in planned}
     paths = {path.run: path for path in history.runs(experiment) if path.run in wanted}
-    records = {run: read_record(history, path) for run, path in sorted(paths.items())}
+    listed = [paths[run] for run in sorted(paths)]
+    raw = history.records(listed)
+    records = {path.run: parse_record(one, path.run) for path, one in zip(listed, raw, strict=True)}
     pipeline = None
     for path in list(paths.values())[:1]:
         pipeline = load_pipeline(history.read(path, "pipeline.yaml"))

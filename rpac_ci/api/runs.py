@@ -162,10 +162,11 @@ def reproduce(
         tell=tell, waits=waits, via=via,
     )  # fmt: skip
     with _stays_open(run):
-        drive_attached(RunDriver(workspace, run, notify=_ahead(tell)))
+        driver = RunDriver(workspace, run, notify=_ahead(tell))
+        drive_attached(driver)
         from rpac_ci.conclude import conclude
 
-        return conclude(workspace, run)
+        return conclude(workspace, run, log=driver.log)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -709,6 +709,17 @@ def test_a_run_on_a_known_shape_needs_few_requests(lab: Lab) -> None:
     assert sum(asked.values()) == 9, asked  # told here, so that one more is a decision
 
 
+def test_a_run_needs_few_requests_to_its_store(lab: Lab) -> None:
+    """Each costs money and waits for its answer; listings cost as much as writing does."""
+    assert lab.reproduce().code == 0
+    lab.account.gate.calls.clear()
+    assert lab.reproduce().code == 0
+    asked = [call for call in lab.account.gate.calls if call.service == "s3"]
+    listings = [call.path for call in asked if "list-type" in call.path]
+    assert len(listings) <= 2, listings
+    assert len(asked) <= 36, [f"{call.action} {call.path}" for call in asked]
+
+
 def test_the_runs_of_a_study_are_looked_at_together(lab: Lab) -> None:
     assert lab.reproduce().code == 0
     before = lab.account.gate.count()

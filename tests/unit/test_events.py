@@ -22,7 +22,7 @@ from rpac_ci.jobs import Keys, RunId
 from rpac_ci.planning import make_plan
 from rpac_ci.run import Step, Take, fold
 from rpac_ci.steps import Steps
-from rpac_ci.storage import Storage
+from rpac_ci.storage import Entry, Storage
 from rpac_ci.workspace import Workspace
 from tests.conftest import ROOT, WriteExperiment
 from tests.standins.waiting import until
@@ -109,6 +109,53 @@ def test_an_event_is_read_once(tmp_path: Path) -> None:
     assert storage.reads == 6
     assert writer.read() == log.read(), "but for what it has written itself"
     assert storage.reads == 6
+
+
+class ListingStorage(CountingStorage):
+    """Counts listings, too."""
+
+    listings = 0
+
+    def list(self, prefix: str) -> list[Entry]:
+        self.listings += 1
+        return super().list(prefix)
+
+
+def test_who_follows_a_log_lists_it_once_and_asks_nothing_behind_its_own_event(
+    tmp_path: Path,
+) -> None:
+    storage = ListingStorage(tmp_path.as_uri())
+    other, log = EventLog(Storage(tmp_path.as_uri()), RUN), EventLog(storage, RUN)
+    other.append(Kind.CREATED, {}, after=0)
+    assert len(log.follow()) == 1
+    other.append(Kind.CANCEL, {"n": 2}, after=1)
+    other.append(Kind.CANCEL, {"n": 3}, after=2)
+    assert [event.number for event in log.follow()] == [1, 2, 3]
+    assert log.append(Kind.CANCEL, {"n": 4}, after=3)
+    asked = storage.reads
+    assert len(log.follow()) == 4
+    assert (storage.listings, storage.reads) == (1, asked)
+
+
+def test_who_was_not_first_learns_it_from_its_own_append(storage: Storage) -> None:
+    other, log = EventLog(storage, RUN), EventLog(storage, RUN)
+    log.append(Kind.CREATED, {}, after=0)
+    other.append(Kind.CANCEL, {"why": "other"}, after=1)
+    assert len(log.follow()) == 1, "behind its own event it asks nothing"
+    assert not log.append(Kind.CLAIM, {}, after=1)
+    assert log.follow()[-1].body == {"why": "other"}
+    assert not log.append(Kind.CLAIM, {}, after=1)
+    assert len(log.follow()) == 2
+
+
+def test_a_log_that_is_no_longer_known_in_full_is_followed_from_where_it_was(
+    storage: Storage,
+) -> None:
+    log = EventLog(storage, RUN)
+    assert (log.known, log.follow()) == ([], [])
+    EventLog(storage, RUN).append(Kind.CREATED, {}, after=0)
+    assert log.known == []
+    assert log.follow() == log.known != []
 
 
 def test_what_a_reader_got_it_may_change(log: EventLog) -> None:

@@ -51,6 +51,20 @@ def test_an_object_is_written_read_replaced_and_removed(store: Storage) -> None:
     assert store.get("runs/a/log.txt") is None
 
 
+def test_what_never_changes_is_asked_for_once(store: Storage) -> None:
+    assert store.get_fixed("content/a") is None
+    store.put("content/a", b"a")
+    store.put_fixed("content/b", b"b")
+    assert [store.get_fixed(f"content/{name}") for name in "ab"] == [b"a", b"b"]
+    store.delete("content/a", "content/b")
+    assert [store.get_fixed(f"content/{name}") for name in "ab"] == [b"a", b"b"]
+    large = b"x" * 2**17
+    store.put_fixed("content/large", large)
+    assert store.get_fixed("content/large") == large
+    store.delete("content/large")
+    assert store.get_fixed("content/large") is None, "it is not kept in memory"
+
+
 def test_what_is_not_there_is_none_or_empty(store: Storage) -> None:
     assert store.get("no/such") is None
     assert store.get_json("no/such") is None
