@@ -1,10 +1,10 @@
 """
 The event log of a run: numbered objects made by create-if-absent, in `control/<run>/events/`.
 
-Only drivers append, always at last-read + 1; a reader refuses gaps, and who goes on from a log that it
-has read asks for what is new. What a driver is about to do
-to a provider it announces by a claim; a claim may be superseded once its lease has run out by the
-store's clock, or at once when its driver was a process of this machine and is gone.
+Only drivers append, always at last-read + 1; a reader refuses gaps, and who goes on from a log that
+it has read asks for what is new. What a driver is about to do to a provider it announces by a
+claim; a claim may be superseded once its lease has run out by the store's clock, or at once when
+its driver was a process of this machine and is gone.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ import pytest
 from rpac_ci.functions import packaging
 from rpac_ci.functions.packaging import AZURE, Package
 from tests.conftest import campaign
-from tests.integration.test_azure_faults import account as account
-from tests.integration.test_azure_faults import lab as lab
-from tests.integration.test_azure_faults import server as server
+from tests.integration.azure_lab import account_fixture as account_fixture
+from tests.integration.azure_lab import lab_fixture as lab_fixture
+from tests.integration.azure_lab import server_fixture as server_fixture
 from tests.integration.test_azure_functions import BEFORE, ONCE, Story, dispatched, runs_told_of
 from tests.integration.test_azure_functions import github as github
 from tests.integration.test_azure_functions import story as story

@@ -28,11 +28,11 @@ from rpac_ci.jobs import Keys
 from rpac_ci.storage import Storage
 from rpac_ci.workspace import Workspace
 from tests.conftest import QUICK_MAIN, git
+from tests.integration.azure_lab import FOREVER, Lab
+from tests.integration.azure_lab import account_fixture as account_fixture
+from tests.integration.azure_lab import lab_fixture as lab_fixture
+from tests.integration.azure_lab import server_fixture as server_fixture
 from tests.integration.conftest import Answer
-from tests.integration.test_azure_faults import FOREVER, Lab
-from tests.integration.test_azure_faults import account as account
-from tests.integration.test_azure_faults import lab as lab
-from tests.integration.test_azure_faults import server as server
 from tests.standins.azure import AzureStandin
 from tests.standins.azure.functions import created, tick, wake
 from tests.standins.azure.rest import Call

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rpac_ci import __version__
 from rpac_ci.clouds.azure import paces
-from rpac_ci.clouds.azure.clients import CONNECT_S, ENDPOINT, READ_S, credential, retries
+from rpac_ci.clouds.azure.clients import CONNECT_S, ENDPOINT, READ_S, retries, signed_in
 from rpac_ci.clouds.azure.errors import error_of, missing_sdk, translated
 from rpac_ci.errors import CancelledError, CloudError, ProvisioningError
 
@@ -55,7 +55,7 @@ class Arm:
         except ImportError as exc:
             raise missing_sdk() from exc
         self.subscription = subscription
-        self._who = who or credential()
+        self._who = who or signed_in()
         self._client: Any = ARMPipelineClient(
             os.environ.get(ENDPOINT) or AZURE,
             policies=[

@@ -47,7 +47,7 @@ class Azure:
             CommandError: the SDK is not installed.
         """
         self.account = account
-        self._credential = credential or _credential()
+        self._credential = credential or signed_in()
         self._making = threading.Lock()
 
     @cached_property
@@ -98,17 +98,6 @@ class Azure:
         return None if host.endswith(".batch.azure.com") else url
 
 
-def credential() -> TokenCredential:
-    """
-    Who asks, as azure-identity finds them.
-
-    Raises:
-        CommandError: the SDK is not installed.
-        SignInError: nobody is signed in.
-    """
-    return _credential()
-
-
 def retries() -> RetryPolicy[Any, Any]:
     """What is asked again, and how often."""
     policy: RetryPolicy[Any, Any] = _options()["retry_policy"]
@@ -131,7 +120,14 @@ def _options() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _credential() -> TokenCredential:
+def signed_in() -> TokenCredential:
+    """
+    Who asks, as azure-identity finds them.
+
+    Raises:
+        CommandError: the SDK is not installed.
+        SignInError: nobody is signed in.
+    """
     logging.getLogger("azure").setLevel(logging.CRITICAL)  # errors say it in one line
     try:
         import azure.batch

@@ -210,9 +210,7 @@ def serve(
     assert api.violations == []
 
 
-def _of_azure(
-    api: Api, method: str, path: str, headers: Mapping[str, str], body: bytes
-) -> Answer:
+def _of_azure(api: Api, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
     """Batch, the management plane and Entra have one address."""
     if path.endswith("/oauth2/v2.0/token"):
         return api.entra.answer(path, body)
