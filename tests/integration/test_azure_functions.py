@@ -27,7 +27,7 @@ from rpac_ci.functions import azure_functions, going_on, notices
 from rpac_ci.jobs import Keys
 from rpac_ci.storage import Storage
 from rpac_ci.workspace import Workspace
-from tests.conftest import QUICK_MAIN, git
+from tests.conftest import QUICK_MAIN, ROOT, git
 from tests.integration.azure_lab import FOREVER, Lab
 from tests.integration.azure_lab import account_fixture as account_fixture
 from tests.integration.azure_lab import lab_fixture as lab_fixture
@@ -369,7 +369,6 @@ def test_a_notice_that_cannot_be_sent_holds_up_nothing_and_is_sent_later(
     run = story.submit()
     event = story.done(run)
     token, right = os.environ["RPAC_GITHUB_SECRET"], os.environ["GITHUB_API_URL"]
-    said = []
     monkeypatch.setattr(notices, "LEASE_S", -1.0)  # whoever comes by may send
     monkeypatch.setenv("RPAC_GITHUB_SECRET", "@Microsoft.KeyVault(SecretUri=https://lab…)")
     wake(event)
@@ -416,12 +415,12 @@ def test_a_setting_that_is_missing_fails_the_call(
 # --- killed half-way ------------------------------------------------------------------------------
 
 KILLED = """
-import os, sys
+import json, os, sys
 from rpac_ci import driver
 from rpac_ci.storage import Storage
-from rpac_ci.functions.azure_functions import app
+from tests.standins.azure.functions import wake
 driver.LEASE_S = 1.0
-left = [int(sys.argv[1])]
+left = [int(sys.argv[2])]
 def deadly(name):
     real = getattr(Storage, name)
     def write(self, *arguments):
@@ -432,25 +431,25 @@ def deadly(name):
     setattr(Storage, name, write)
 for name in ("put", "create", "delete"):
     deadly(name)
-import azure.functions
-[timer] = [one for one in app.get_functions() if one.get_function_name() == "timer"]
-timer.get_user_function()(azure.functions.timer.TimerRequest())
+wake(json.loads(sys.argv[1]))
 """
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_killed_at_each_write_and_healed_by_the_timer(
     story: Story, github: GitHubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # just before a write means also: after all that was done since the last one
+    story.lab.settings.machines = 100  # the pools of killed runs stay until the timer comes
     runs: list[str] = []
     code = 9
     while code == 9:
         runs.append(story.submit())
-        story.ended(runs[-1])
+        event = story.done(runs[-1])
         done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(len(runs))],
-            capture_output=True, text=True, check=False, timeout=60,
+            [sys.executable, "-c", KILLED, json.dumps(event), str(len(runs))],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         code = done.returncode
         assert code in (0, 9), done.stderr
