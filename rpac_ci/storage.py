@@ -33,6 +33,7 @@ _AZURE_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY",
     "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN",
 )  # fmt: skip
+_AZURE_ENDPOINT = "AZURE_STORAGE_ENDPOINT"
 _REFUSED = {
     "s3": "which right is missing: rpac doctor aws",
     "az": "sign in (az login), or have a role such as Storage Blob Data Contributor there",
@@ -332,6 +333,8 @@ def _open(url: str, region: str | None) -> ObjectStore:
         if url.startswith("az:"):
             return _open_azure(url)
         return from_url(url)
+    except StorageError:
+        raise
     except Exception as exc:
         raise StorageError(f"the store {url!r} cannot be opened: {exc}") from exc
 
@@ -349,7 +352,12 @@ def _open_azure(url: str) -> ObjectStore:
 
     where = urlsplit(url)
     container, _, prefix = where.path.strip("/").partition("/")
-    # AZURE_STORAGE_ENDPOINT, where there is one, leads to what speaks like Blob Storage
+    # where there is one, it leads to what speaks like Blob Storage
+    if os.environ.get(_AZURE_ENDPOINT, "").startswith("http:"):
+        raise StorageError(
+            f"{_AZURE_ENDPOINT}={os.environ[_AZURE_ENDPOINT]}: no token is sent without TLS",
+            hint="an address with https://",
+        )
     return AzureStore(
         container, prefix=prefix or None, account_name=where.netloc, **azure_credentials()
     )

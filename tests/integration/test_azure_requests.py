@@ -172,6 +172,29 @@ def test_nobody_who_is_signed_in_is_told_in_a_line(
     assert "Attempted credentials" not in capfd.readouterr().err
 
 
+def test_no_token_is_sent_without_tls(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_RESOURCE_MANAGER_ENDPOINT", "http://127.0.0.1:9")
+    lab.could_not_run(because="=http://127.0.0.1:9: no token is sent without TLS")
+    assert lab.account.api.count()["CreatePool"] == 0
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9/labrpac")
+    answer = lab.reproduce()
+    assert answer.code != 0
+    assert "no token is sent without TLS" in answer.err
+
+
+def test_a_signature_of_the_store_that_has_expired_starts_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = "sv=2022-11-02&sr=c&sp=rwdl&se=2020-01-01T00%3A00%3A00Z&sig=c2ln"
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", old)
+    answer = lab.reproduce()
+    assert answer.code != 0
+    assert "az://labrpac/" in answer.err
+    assert "sign in (az login)" in answer.err
+    assert answer.err.count("rpac: ") == 1, "one clear error"
+    assert lab.account.api.count() == {}, "Azure Batch was not asked for anything"
+
+
 def test_a_signature_of_the_store_that_has_expired_is_told(
     account: AzureStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

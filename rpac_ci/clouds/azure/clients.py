@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from rpac_ci import __version__
 from rpac_ci.clouds.azure.credentials import credential
 from rpac_ci.clouds.azure.errors import missing_sdk, translated
+from rpac_ci.errors import CommandError
 
 if TYPE_CHECKING:
     from azure.batch import BatchClient
@@ -65,9 +66,15 @@ class Azure:
         """The management plane."""
         from azure.mgmt.batch import BatchManagementClient
 
+        elsewhere = os.environ.get(ENDPOINT) or None
+        if elsewhere and not elsewhere.startswith("https://"):
+            raise CommandError(
+                f"{ENDPOINT}={elsewhere}: no token is sent without TLS",
+                hint="an address with https://",
+            )
         with translated("connecting to Azure Resource Manager"), self._making:
             return BatchManagementClient(
-                self._credential, self.account.subscription, os.environ.get(ENDPOINT) or None,
+                self._credential, self.account.subscription, elsewhere,
                 api_version=API_VERSION, **_options(),
             )  # fmt: skip
 

@@ -4,6 +4,12 @@ Pools: made once for each run, looked at until all their nodes are ready, delete
 A pool that could not have all of its nodes is steady all the same, so they are counted. A pool that
 is being deleted keeps its name until it is gone, and nobody but us deletes one: machines of a pool
 that is forgotten cost money for ever.
+
+There is no limit of Azure's own on a pool's life. A formula (autoscale) could let it have no nodes
+past some moment, but Microsoft says that pools whose nodes talk to each other do not give up nodes
+that way (https://github.com/MicrosoftDocs/azure-docs/pull/104566), and formulas are looked at every
+five minutes at best. A pool made by a job, which goes with it, cannot have an identity. So the job
+has a wall clock, which ends the tasks, and the pool is deleted by whoever releases or sweeps.
 """
 
 from __future__ import annotations

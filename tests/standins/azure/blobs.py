@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -24,6 +24,7 @@ class Asked:
     """One request."""
 
     method: str
+    path: str
     size: int  # bytes of its body
     at: float = field(default_factory=time.monotonic)  # seconds
 
@@ -39,6 +40,7 @@ class Blobs:
         self.memory = memory
         self.calls: list[Asked] = []
         self.latency_s = 0.0
+        self.before: Callable[[Asked], int] = lambda _: 0  # a status instead of an answer; 0: none
         self._lock = threading.Lock()
         self._local = threading.local()
 
@@ -59,9 +61,12 @@ class Blobs:
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """One request."""
+        asked = Asked(method, path, len(body))
         with self._lock:
-            self.calls.append(Asked(method, len(body)))
+            self.calls.append(asked)
         time.sleep(self.latency_s)
+        if status := self.before(asked):
+            return status, {"x-ms-error-code": "AuthenticationFailed"}, b""
         if self.memory is not None:
             return self.memory.answer(method, path, headers, body)
         kept = {name: value for name, value in headers.items() if name not in _HOP}
