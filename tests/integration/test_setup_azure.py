@@ -244,6 +244,57 @@ def test_a_refused_look_leaves_nothing(
     assert (rpac.root / "rpac.yaml").read_text() == SETTINGS
 
 
+def test_what_azure_refuses_before_it_begins_is_told(
+    standin: AzureStandin, there: Subscription, rpac: Terminal
+) -> None:
+    standin.management.given_up["/whatIf"] = ("RequestDisallowedByPolicy", "no storage here")
+    answer = rpac(*SET_UP, "--yes")
+    assert answer.code == 5
+    assert "asking what would change: RequestDisallowedByPolicy: no storage here" in answer.err
+    assert there.groups == {}
+
+
+def test_what_azure_cannot_say_is_told_and_no_change(there: Subscription, rpac: Terminal) -> None:
+    assert rpac(*SET_UP, "--yes").code == 0
+    there.uncertain["jobsOnStore"] = "its name needs reference()"
+    answer = rpac(*SET_UP, "--yes")
+    assert answer.code == 0, answer.err
+    assert "nothing to change" in answer.out
+    assert "(Microsoft.Authorization/roleAssignments): its name needs reference()" in answer.out
+
+
+def test_what_differs_is_named_and_put_right(there: Subscription, rpac: Terminal) -> None:
+    assert rpac(*SET_UP, "--yes").code == 0
+    account = resource(there, r"/storageaccounts/[^/]+$")
+    account["properties"]["allowSharedKeyAccess"] = True
+    shown = rpac(*SET_UP, "--dry-run")
+    assert f"modify  {account['name']} " in shown.out
+    assert "properties.allowSharedKeyAccess" in shown.out
+    assert rpac(*SET_UP, "--yes").code == 0
+    assert (
+        resource(there, r"/storageaccounts/[^/]+$")["properties"]["allowSharedKeyAccess"] is False
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--name", "lab"), "no location of Azure is set"),
+        ((*SET_UP[2:], "--resource-group", "a/b"), "cannot be a resource group's name"),
+        ((*SET_UP[2:], "--function", "nothing.zip"), "cannot be read"),
+        ((*SET_UP[2:], "--budget", "5"), "a budget needs somebody to tell"),
+        ((*SET_UP[2:], "--delete-results"), "--delete-results goes with --delete"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(
+    there: Subscription, rpac: Terminal, words: tuple[str, ...], said: str
+) -> None:
+    answer = rpac("setup", "azure", *words, "--yes")
+    assert answer.code == 2
+    assert said in answer.err
+    assert there.groups == {}
+
+
 def test_a_right_that_is_missing_in_the_middle_is_named_and_the_next_call_goes_on(
     there: Subscription, rpac: Terminal
 ) -> None:
@@ -383,12 +434,17 @@ def test_an_interrupted_removal_is_taken_up_again(
     standin: AzureStandin, there: Subscription, rpac: Terminal
 ) -> None:
     assert rpac(*SET_UP, "--yes").code == 0
-    standin.management.refused["DELETE .*/batchAccounts/"] = (409, "ScopeLocked")
+    standin.management.refused["DELETE .*/roleDefinitions/"] = (403, "AuthorizationFailed")
     answer = rpac("setup", "azure", "--delete", "--yes")
     assert answer.code == 5
-    assert "ScopeLocked" in answer.err
-    assert load_site(rpac.root).clouds.azure is not None  # so that the next call finds it
+    assert "removing the role: Azure says AuthorizationFailed" in answer.err
     standin.management.refused.clear()
+    standin.management.given_up["DELETE .*/batchAccounts/"] = ("ScopeLocked", "somebody's lock")
+    answer = rpac("setup", "azure", "--delete", "--yes")
+    assert answer.code == 5
+    assert "ScopeLocked: somebody's lock" in answer.err
+    assert load_site(rpac.root).clouds.azure is not None  # so that the next call finds it
+    standin.management.given_up.clear()
     assert rpac("setup", "azure", "--delete", "--delete-results", "--yes").code == 0
     assert there.resources == {}
     assert load_site(rpac.root).clouds.azure is None

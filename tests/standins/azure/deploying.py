@@ -69,6 +69,7 @@ class Subscription:
         # what tests change: resources that Azure refuses by their names in the template, and
         # deployments that never get on
         self.refused: dict[str, tuple[str, str]] = {}
+        self.uncertain: dict[str, str] = {}  # of which it cannot say what would change, and why
         self.stuck = False
         self.published: dict[str, bytes] = {}
         self.on_container: Callable[[str, bool], None] = lambda _name, _made: None
@@ -77,8 +78,10 @@ class Subscription:
         """Have nothing again."""
         if self._stores():
             self.on_container("rpac", False)
-        for kept in (self.groups, self.resources, self.deployments, self.refused, self.published):
+        for kept in (self.groups, self.resources, self.deployments, self.published):
             kept.clear()
+        self.refused.clear()
+        self.uncertain.clear()
         self.registered = {REGISTERED}
         self.stuck = False
 
@@ -116,6 +119,9 @@ class Subscription:
             named.add(number.lower())
             there = self.resources.get(number.lower())
             change: Json = {"resourceId": number, "symbolicName": symbol, "after": body}
+            if why := self.uncertain.get(symbol):
+                told.append({**change, "changeType": "Unsupported", "unsupportedReason": why})
+                continue
             if there is None:
                 told.append({**change, "changeType": "Create"})
                 continue

@@ -13,6 +13,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -48,6 +49,7 @@ class Management:
         # rights of whoever asks, everywhere; tests take some away
         self.rights: list[Json] = [dict(_ALL)]
         self.refused: dict[str, tuple[int, str]] = {}  # by a pattern of method and path
+        self.given_up: dict[str, tuple[str, str]] = {}  # begun, and then not done; by the same
         self._results: dict[str, Callable[[], Json | None]] = {}
         self._numbers = itertools.count(1)
         self._versions = template.versions(template.parse(template.text()))
@@ -56,6 +58,7 @@ class Management:
         """Be as at the beginning, with nothing in the subscription."""
         self.subscription.forget()
         self.refused.clear()
+        self.given_up.clear()
         self.interrupt = lambda _: None
         self.rights[:] = [dict(_ALL)]
 
@@ -208,6 +211,11 @@ class Management:
         asked = self._taken(models.DeploymentWhatIf, body)
         changes = self.subscription.changes(parts["group"], asked["properties"])
         result: Json = {"status": "Succeeded", "properties": {"changes": changes}}
+        for pattern, (code, message) in self.given_up.items():
+            if re.search(pattern, f"POST {parts['name']}/whatIf", re.IGNORECASE):
+                inner = {"code": code, "message": message}
+                outer = {"code": "InvalidTemplateDeployment", "message": "See inner errors."}
+                result = {"status": "Failed", "error": {**outer, "details": [inner]}}
         self._checked(models.WhatIfOperationResult, result)
         return self._later(lambda: result)
 
@@ -307,8 +315,12 @@ class Management:
             if used:
                 why = "There are existing role assignments referencing role."
                 return _said(400, answers.error("RoleDefinitionHasAssignments", why, managed=True))
+        for pattern, (code, message) in self.given_up.items():
+            if re.search(pattern, f"DELETE {key}", re.IGNORECASE):
+                error = {"code": code, "message": message}
+                return self._later(partial(dict, status="Failed", error=error), told=True)
         if kind in _SLOW:
-            return self._later(lambda: self.subscription.remove(key))
+            return self._later(lambda: self.subscription.remove(key), told=kind == _SLOW[0])
         self.subscription.remove(key)
         return 200, {}, b""
 
@@ -326,18 +338,26 @@ class Management:
 
     # --- what takes long --------------------------------------------------------------------------
 
-    def _later(self, end: Callable[[], Any]) -> Answer:
+    def _later(self, end: Callable[[], Any], *, told: bool = False) -> Answer:
+        """
+        Done at the second look.
+
+        Args:
+            end: does it; what it returns is the answer.
+            told: whether each look gets the state in words, which is the other way that Azure has.
+        """
         number = str(next(self._numbers))
         looks = iter((False,))
 
         def look() -> Json | None:
             if not next(looks, True):
-                return None
-            return end() or {}
+                return {"status": "InProgress"} if told else None
+            return end() or ({"status": "Succeeded"} if told else {})
 
         self._results[number] = look
-        host = self.subscription.batch.partition("/")[0]
-        return 202, {"location": f"https://{host}/operations/{number}", "retry-after": "0"}, b""
+        where = f"https://{self.subscription.batch.partition('/')[0]}/operations/{number}"
+        header = "azure-asyncoperation" if told else "location"
+        return 202, {header: where, "retry-after": "0"}, b""
 
     def _result(self, parts: Json, query: Json, body: bytes) -> Answer:
         said = self._results[parts["number"]]()
