@@ -136,11 +136,13 @@ class CurrentBranch:
             return "the current branch is the log itself"
         if head is None:
             return "the branch has no commit yet"
-        for name, doing in {
+        under_way = {
             "MERGE_HEAD": "a merge", "rebase-merge": "a rebase", "rebase-apply": "a rebase",
             "CHERRY_PICK_HEAD": "a cherry-pick", "REVERT_HEAD": "a revert",
             "BISECT_LOG": "a bisection",
-        }.items():  # fmt: skip
-            if self._git.path(name).exists():
+        }  # fmt: skip
+        paths = self._git.paths(*under_way, "index.lock")
+        for name, doing in under_way.items():
+            if paths[name].exists():
                 return f"{doing} is under way"
-        return _BUSY if self._git.path("index.lock").exists() else ""
+        return _BUSY if paths["index.lock"].exists() else ""

@@ -129,6 +129,7 @@ class Model(BaseModel):
     """Base of every document: unknown keys are mistakes, values are never coerced or changed."""
 
     model_config = ConfigDict(
+        defer_build=True,  # most commands need a few of all models
         extra="forbid",
         frozen=True,
         strict=True,

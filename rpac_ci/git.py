@@ -238,9 +238,11 @@ class Git:
             files.append(TreeEntry(mode, oid, next(words).decode("utf-8", "surrogateescape")))
         return found
 
-    def path(self, name: str) -> Path:
-        """Where git keeps a file of its own, for example `index.lock` or `MERGE_HEAD`."""
-        return self.root / self.text("rev-parse", "--git-path", name)
+    def paths(self, *names: str) -> dict[str, Path]:
+        """Where git keeps files of its own, for example `index.lock` and `MERGE_HEAD`."""
+        asked = [word for name in names for word in ("--git-path", name)]
+        found = self.text("rev-parse", *asked).splitlines()
+        return {name: self.root / path for name, path in zip(names, found, strict=True)}
 
 
 def _object_info(line: bytes) -> ObjectInfo | None:

@@ -400,8 +400,11 @@ class ReproductionLog:
 
     def _identity(self) -> tuple[str, str]:
         """Who commits: the user's git identity, or a neutral one where there is none."""
-        name = self._git.maybe("config", "user.name") or os.environ.get("GIT_COMMITTER_NAME")
-        email = self._git.maybe("config", "user.email") or os.environ.get("GIT_COMMITTER_EMAIL")
+        told = self._git.maybe("config", "-z", "--get-regexp", r"^user\.(name|email)$") or ""
+        # the last of several holds, as it does for git itself
+        said = dict(line.partition("\n")[::2] for line in told.split("\0"))
+        name = said.get("user.name") or os.environ.get("GIT_COMMITTER_NAME")
+        email = said.get("user.email") or os.environ.get("GIT_COMMITTER_EMAIL")
         clean = [re.sub(r"[<>\n\0]", "", text or "") for text in (name, email)]
         return clean[0] or "rpac", clean[1] or "rpac@localhost"
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -139,8 +140,8 @@ def rpac(repository: Path) -> Iterator[Terminal]:
 
 def until(what: Callable[[], Any], limit_s: float = 30) -> Any:
     """The first true answer, or a failure."""
-    deadline = time.monotonic() + limit_s
+    deadline, pause = time.monotonic() + limit_s, threading.Event()
     while not (answer := what()):
         assert time.monotonic() < deadline, "it did not happen in time"
-        os.sched_yield()
+        pause.wait(0.005)  # what is waited for needs the processor
     return answer

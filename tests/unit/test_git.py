@@ -134,12 +134,12 @@ def test_a_refusal_has_all_that_git_said(git: Git) -> None:
 
 
 def test_gits_own_files_are_found_in_worktrees_too(git: Git, tmp_path: Path) -> None:
-    assert git.path("index.lock") == git.root / ".git" / "index.lock"
+    assert git.paths("index.lock")["index.lock"] == git.root / ".git" / "index.lock"
     shell(git.root, "worktree", "add", "--quiet", str(tmp_path / "other"))
     other = Git.discover(tmp_path / "other")
     (git.root / ".git" / "worktrees" / "other" / "MERGE_HEAD").touch()
-    assert other.path("MERGE_HEAD").exists()
-    assert not git.path("MERGE_HEAD").exists()
+    assert other.paths("index.lock", "MERGE_HEAD")["MERGE_HEAD"].exists()
+    assert not git.paths("MERGE_HEAD")["MERGE_HEAD"].exists()
 
 
 def test_the_users_hooks_and_pager_stay_out(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
