@@ -430,6 +430,23 @@ def test_delete_takes_all_but_results(there: Subscription, rpac: Terminal, funct
     assert "nothing of 'lab'" in again.out
 
 
+def test_open_runs_are_seen_where_nothing_says_where_they_are(
+    standin: AzureStandin, there: Subscription, rpac: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rpac(*SET_UP, "--yes").code == 0
+    Storage(made(rpac).store).put(f"open/{RUN}", b"")
+    (rpac.root / "rpac.yaml").write_text(SETTINGS)
+    there.deployments.clear()
+    assert f"runs are open: {RUN}" in rpac(*SET_UP, "--delete", "--yes").err
+    # who may not look is not believed where runs can be
+    assert rpac(*SET_UP, "--yes").code == 0
+    monkeypatch.setenv("AZURE_STORAGE_SAS_KEY", "sv=2023-11-03&sig=nobodys")
+    refused = rpac("setup", "azure", "--delete", "--yes")
+    assert refused.code == 4
+    assert "it is not known whether runs are open" in refused.err
+    assert "--operator" in refused.err
+
+
 def test_an_interrupted_removal_is_taken_up_again(
     standin: AzureStandin, there: Subscription, rpac: Terminal
 ) -> None:

@@ -18,6 +18,7 @@ from rpac_ci.errors import PolicyError, StorageError
 from rpac_ci.storage import Storage
 
 MANY = 10  # open runs that are named
+CONTAINER = "rpac"  # as in the template
 STORE = "microsoft.storage/storageaccounts"
 # what watches and calls goes before what is watched and called
 _ORDER = (
@@ -98,7 +99,7 @@ def look(
         name: of the site.
         group: its resource group.
         current: its deployment, from `deployment.settled`.
-        store_url: of the results, where it is known.
+        store_url: of the results, where something was made as a whole.
 
     Raises:
         CloudError: Azure cannot be asked.
@@ -119,7 +120,7 @@ def look(
         store=store, roles=tuple(roles),
         assignments=tuple(_assignments(arm, place, roles) if roles else ()),
         budget=budget if found and arm.get(budget, deployments.BUDGETS, doing) else None,
-        open_runs=tuple(_open_runs(store_url)) if store and store_url else (),
+        open_runs=tuple(_open_runs(store, store_url)) if store else (),
     )  # fmt: skip
 
 
@@ -213,11 +214,13 @@ def _assignments(arm: Arm, place: str, roles: list[str]) -> Iterator[str]:
             yield str(one["id"])
 
 
-def _open_runs(store: str) -> list[str]:
+def _open_runs(account: str, known: str | None) -> list[str]:
     try:
-        found = Storage(store).names("open/")
+        found = Storage(known or f"az://{kind_and_name(account)[1]}/{CONTAINER}").names("open/")
         return [name for name, _ in zip(found, range(MANY), strict=False)]
     except StorageError as exc:
+        if known is None:  # never made as a whole: nobody could be told of it, or run anything
+            return []
         raise PolicyError(
             f"it is not known whether runs are open: {exc.message}",
             hint="look with the right to read its blobs: rpac setup azure --operator OBJECT-ID "
