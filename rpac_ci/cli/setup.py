@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rpac_ci.cli.group import JSON, cli, print_json, show_diff
-from rpac_ci.cli.setup_parts import identity, may, refuse_silence, tell, write_settings
+from rpac_ci.cli.setup_parts import built, identity, may, refuse_silence, tell, write_settings
 from rpac_ci.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -87,7 +87,11 @@ def aws(
     rpac.yaml. Twice does no harm. AWS.md of rpac has the steps before and after, with costs.
     """
     if build_function is not None:
-        return _build_function(build_function, as_json=as_json)
+        from rpac_ci.functions.packaging import AWS
+
+        put = f"aws s3 cp {build_function} s3://BUCKET/KEY"
+        after = (put, "rpac setup aws --function s3://BUCKET/KEY")
+        return built(build_function, AWS, after, as_json=as_json)
     from rpac_ci.clouds.aws.clients import clients, default_region
     from rpac_ci.clouds.site_setup import check_name, usual_name
     from rpac_ci.git import Git
@@ -130,24 +134,6 @@ def aws(
         function=function,
     )  # fmt: skip
     return _make(account, wishes, git.root, yes=yes, dry_run=dry_run, as_json=as_json)
-
-
-def _build_function(file: Path, *, as_json: bool) -> int:
-    from rpac_ci.functions import packaging
-    from rpac_ci.quantities import format_bytes
-
-    made = packaging.build(file, packaging.AWS)
-    if as_json:
-        print_json(
-            {"file": str(file), "size": made.size, "unpacked": made.unpacked,
-             "packages": list(made.packages)}
-        )  # fmt: skip
-        return int(ExitCode.OK)
-    click.echo(f"{file}: {format_bytes(made.size)}, {format_bytes(made.unpacked)} unpacked")
-    click.echo(f"with {', '.join(made.packages)}")
-    click.echo(f"next: aws s3 cp {file} s3://BUCKET/KEY")
-    click.echo("      rpac setup aws --function s3://BUCKET/KEY")
-    return int(ExitCode.OK)
 
 
 def _make(

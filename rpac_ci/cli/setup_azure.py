@@ -10,7 +10,7 @@ import click
 
 from rpac_ci.cli.group import JSON, print_json, show_diff
 from rpac_ci.cli.setup import setup
-from rpac_ci.cli.setup_parts import identity, may, refuse_silence, tell, write_settings
+from rpac_ci.cli.setup_parts import built, identity, may, refuse_silence, tell, write_settings
 from rpac_ci.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ _AGAIN = "rpac setup azure"
     help="ZIP file of the function that goes on with runs; none without it.",
 )  # fmt: skip
 @click.option(
+    "--build-function",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Only write that ZIP file.",
+)
+@click.option(
     "--github-secret",
     metavar="URL",
     help="Of a secret in a Key Vault: a token with which the function tells GitHub of runs.",
@@ -81,8 +87,8 @@ def azure(
     location: str | None, subscription: str | None, name: str | None, resource_group: str | None,
     repository: str | None, environment: str | None, registry: str | None, operator: str | None,
     key_vault: str | None, subnet: str | None, budget: float | None, email: str | None,
-    function: Path | None, github_secret: str | None, yes: bool, dry_run: bool, delete: bool,
-    delete_results: bool, as_json: bool,
+    function: Path | None, build_function: Path | None, github_secret: str | None, yes: bool,
+    dry_run: bool, delete: bool, delete_results: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """
     Make store, Batch account, identities, roles and, if asked for, a function in a subscription.
@@ -90,6 +96,11 @@ def azure(
     Shows who may do what and what would change, asks, applies it, and writes where it is into
     rpac.yaml. Twice does no harm. AZURE.md of rpac has the steps before and after, with costs.
     """
+    if build_function is not None:
+        from rpac_ci.functions.packaging import AZURE
+
+        after = (f"rpac setup azure --function {build_function}",)
+        return built(build_function, AZURE, after, as_json=as_json)
     from rpac_ci.clouds.azure import deployment as deployments
     from rpac_ci.clouds.azure.arm import Arm
     from rpac_ci.clouds.azure.setup import Wishes, only_subscription
@@ -287,8 +298,8 @@ def _next_steps(current: Deployment, made: AzureSite, values: dict[str, Any], te
     client = current.outputs.get("jobsClientId", "")
     click.echo("\nrpac.yaml has where it is. Next, if it is not so yet:")
     for variable, value in (
-        (getattr(oidc, "AZURE_CLIENT", "RPAC_AZURE_CLIENT_ID"), client),
-        (getattr(oidc, "AZURE_TENANT", "RPAC_AZURE_TENANT_ID"), tenant),
+        (oidc.AZURE_CLIENT, client),
+        (oidc.AZURE_TENANT, tenant),
     ):
         click.echo(f"  gh variable set {variable} -R {repository} --body {value}")
     click.echo(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rpac_ci.cli.group import agreed, at_a_terminal
-from rpac_ci.errors import GitHubError, PolicyError
+from rpac_ci.cli.group import agreed, at_a_terminal, print_json
+from rpac_ci.errors import ExitCode, GitHubError, PolicyError
 
 if TYPE_CHECKING:
     from rpac_ci.file_changes import Change
+    from rpac_ci.functions.packaging import Recipe
     from rpac_ci.git import Git
 
 
@@ -34,6 +35,25 @@ def identity(git: Git, repository: str) -> tuple[str, int | None, int | None]:
         "the form with ids, of repositories made or renamed since 15 July 2026, are not trusted yet"
     )
     return repository, None, None
+
+
+def built(file: Path, recipe: Recipe, after: tuple[str, ...], *, as_json: bool) -> int:
+    """Write a function's ZIP file, and say which commands come after that."""
+    from rpac_ci.functions import packaging
+    from rpac_ci.quantities import format_bytes
+
+    made = packaging.build(file, recipe)
+    if as_json:
+        print_json(
+            {"file": str(file), "size": made.size, "unpacked": made.unpacked,
+             "packages": list(made.packages)}
+        )  # fmt: skip
+        return int(ExitCode.OK)
+    click.echo(f"{file}: {format_bytes(made.size)}, {format_bytes(made.unpacked)} unpacked")
+    click.echo(f"with {', '.join(made.packages)}")
+    for number, command in enumerate(after):
+        click.echo(f"{'      ' if number else 'next: '}{command}")
+    return int(ExitCode.OK)
 
 
 def may(yes: bool, question: str, as_json: bool) -> bool:
