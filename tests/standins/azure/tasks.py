@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 NODE_ROOT = "/mnt/batch"
 USER = "1003:1005"  # Batch runs containers as the task's own user, whatever the image says
 PROGRAM = "/opt/rpac/bin/python"  # of our images
@@ -195,8 +197,12 @@ class _Process:
         return None if code is None else code if code >= 0 else 128 - code
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, 9)
+        # with all that it has started, which has sessions of its own: a machine is gone as a whole
+        with contextlib.suppress(psutil.NoSuchProcess):
+            main = psutil.Process(self._process.pid)
+            for one in [main, *main.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
         self._process.wait(20)
 
     def output(self, name: str) -> bytes:
