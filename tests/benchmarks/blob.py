@@ -66,5 +66,6 @@ def main() -> None:
                 command=command, environment=account.environment, empty=empty,
                 begin=blobs.calls.clear, asked=blobs.count,
                 sent=lambda: sum(call.size for call in blobs.calls),
-            )
+            ),
+            times=1,  # Azurite takes minutes for so many files
         )  # fmt: skip
