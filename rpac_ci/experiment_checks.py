@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rpac_ci import yaml_io
+from rpac_ci.documents import FORMS, Model, shown
 from rpac_ci.errors import CommandError, Problem
 from rpac_ci.experiment_model import (
-    FORMS,
     Arg,
     Compare,
     Data,
@@ -24,10 +24,8 @@ from rpac_ci.experiment_model import (
     GitSource,
     Limits,
     MetricRule,
-    Model,
     Resources,
     id_of,
-    shown,
 )
 from rpac_ci.jobs import METRICS_FILE, is_pattern, matches
 from rpac_ci.locators import FileLocator, parse_locator, without_login

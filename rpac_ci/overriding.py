@@ -14,16 +14,9 @@ from math import isfinite
 from pydantic import ValidationError
 
 from rpac_ci.commands import Overrides
+from rpac_ci.documents import MAX_INTEGER, Model, Scalar
 from rpac_ci.errors import CommandError
-from rpac_ci.experiment_model import (
-    MAX_INTEGER,
-    Arg,
-    Data,
-    Engine,
-    Environment,
-    Model,
-    Scalar,
-)
+from rpac_ci.experiment_model import Arg, Data, Engine, Environment
 from rpac_ci.jobs import EngineName
 from rpac_ci.locators import parse_locator
 from rpac_ci.pipeline import DataRef, Definition, data_ref, environment_ref

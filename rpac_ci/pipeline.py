@@ -22,6 +22,7 @@ from pydantic import Field
 
 from rpac_ci.canonical import Digest, Json, canonical_json, canonical_yaml, digest
 from rpac_ci.commands import Overrides
+from rpac_ci.documents import ExperimentId, Hex256, Model
 from rpac_ci.errors import PipelineError
 from rpac_ci.experiment_model import (
     Arg,
@@ -32,13 +33,10 @@ from rpac_ci.experiment_model import (
     Environment,
     EquivalenceRule,
     Experiment,
-    ExperimentId,
     FileRule,
     GitSource,
-    Hex256,
     Limits,
     Mode,
-    Model,
     Resources,
     Rule,
 )

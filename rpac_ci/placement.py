@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rpac_ci.catalog.machines import Machine
-from rpac_ci.experiment_model import Model
+from rpac_ci.documents import Model
 from rpac_ci.pipeline import MachineChange, Target
 
 

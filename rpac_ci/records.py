@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from rpac_ci.canonical import Json, canonical_json, digest, readable_json
-from rpac_ci.experiment_model import Arg, ArgRole, Engine, Model
+from rpac_ci.documents import Model
+from rpac_ci.experiment_model import Arg, ArgRole, Engine
 from rpac_ci.pipeline import EnvironmentRef, Pipeline, SourceRef, science
 from rpac_ci.placement import Performance, Placement
 from rpac_ci.training import TrainingRecord

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
-from rpac_ci.experiment_model import Model
+from rpac_ci.documents import Model
 
 # no hyphen: `<name>-*` must mean what is made for this repository and nothing else
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,23}$")]

@@ -27,8 +27,8 @@ from pydantic import (
 from rpac_ci import quantities, yaml_io
 from rpac_ci.canonical import Json
 from rpac_ci.command_table import VERBS, Role
+from rpac_ci.documents import ID_PATTERN, Model, RelativePath
 from rpac_ci.errors import ExperimentError, HistoryError, Problem
-from rpac_ci.experiment_model import ID_PATTERN, Model, RelativePath
 from rpac_ci.site_clouds import SiteClouds
 
 if TYPE_CHECKING:

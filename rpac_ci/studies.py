@@ -16,8 +16,9 @@ from pydantic import Field
 
 from rpac_ci.canonical import readable_json
 from rpac_ci.checks import sample_of
+from rpac_ci.documents import Model, Scalar
 from rpac_ci.errors import ExitCode
-from rpac_ci.experiment_model import EquivalenceRule, Model, Scalar
+from rpac_ci.experiment_model import EquivalenceRule
 from rpac_ci.pipeline import Pipeline, varies_by_seed
 from rpac_ci.records import MetricValue, RunRecord, SampleValue, Status, Verdict
 from rpac_ci.study_words import axes

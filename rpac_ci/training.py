@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
-from rpac_ci.experiment_model import Hex256, Model
+from rpac_ci.documents import Hex256, Model
 
 TRAINING_FILE = "training.json"
 MAX_BYTES = 2 * 2**20

@@ -25,9 +25,9 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from rpac_ci.bot.svg_safety import is_still
 from rpac_ci.canonical import readable_json
+from rpac_ci.documents import Model
 from rpac_ci.errors import HistoryError
 from rpac_ci.events import Event, EventLog, Kind
-from rpac_ci.experiment_model import Model
 from rpac_ci.jobs import Keys, Reason
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.placement import MachineSpec, NodePrice

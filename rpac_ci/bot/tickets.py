@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from rpac_ci.canonical import canonical_json, readable_json
-from rpac_ci.experiment_model import Model
+from rpac_ci.documents import Model
 
 ID_DIGITS = 16
 

@@ -20,8 +20,8 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from rpac_ci import yaml_io
 from rpac_ci.canonical import Json
 from rpac_ci.catalog.machines import Catalog, Machine, Price, TrafficPrices
+from rpac_ci.documents import Model
 from rpac_ci.errors import ExperimentError, PipelineError, Problem
-from rpac_ci.experiment_model import Model
 
 CLOUDS = ("aws", "azure")
 FOLDER = Path(__file__).parent

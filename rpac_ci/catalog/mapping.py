@@ -17,8 +17,8 @@ from pydantic import ConfigDict, Field, StringConstraints, ValidationError, mode
 
 from rpac_ci import yaml_io
 from rpac_ci.catalog.files import FOLDER, ONLY_NAMES, Date, Text
+from rpac_ci.documents import Model
 from rpac_ci.errors import ExperimentError, PipelineError
-from rpac_ci.experiment_model import Model
 
 if TYPE_CHECKING:
     from rpac_ci.pipeline import Definition, Wanted

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from rpac_ci import file_changes, yaml_io
 from rpac_ci.canonical import Json
+from rpac_ci.documents import Model
 from rpac_ci.errors import CloudError, CommandError
-from rpac_ci.experiment_model import Model
 from rpac_ci.file_changes import Change
 from rpac_ci.site_config import CONFIG_FILE, SCHEMA, parse_site_text
 

@@ -13,7 +13,7 @@ from rpac_ci import experiment_model, site_config
 from rpac_ci.canonical import Json, readable_json
 from rpac_ci.catalog.files import CatalogFile
 from rpac_ci.catalog.mapping import ServiceMapping
-from rpac_ci.experiment_model import Model
+from rpac_ci.documents import Model
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import RunRecord
 
