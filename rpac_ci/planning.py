@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import stdev
-from typing import Any
 
 from rpac_ci import catalog, clouds, engines, experiments, source_trees
 from rpac_ci import pipeline as pipelines
-from rpac_ci.canonical import Digest, canonical_json
+from rpac_ci.canonical import Digest
 from rpac_ci.checks import pooled
 from rpac_ci.commands import Overrides, Target, parse_overrides, parse_target
 from rpac_ci.driver import load_pipeline
 from rpac_ci.equivalence import MIN_SEEDS, Sample, power, seeds_needed
-from rpac_ci.errors import CommandError, HistoryError, PolicyError, RpacError
-from rpac_ci.experiment_model import Compare, EquivalenceRule, FileRule, Rule
+from rpac_ci.errors import CommandError, HistoryError, PolicyError
+from rpac_ci.experiment_model import Compare, EquivalenceRule, FileRule
 from rpac_ci.locators import FileLocator, parse_locator
 from rpac_ci.pipeline import DataRef, Definition, Pipeline, compile_pipeline, differences, science
 from rpac_ci.quantities import count
@@ -29,22 +28,17 @@ from rpac_ci.records import (
     Identity,
     Reference,
     ReferenceKind,
-    ReferenceRun,
-    RunRecord,
     Status,
     as_reference,
     has_its_science,
 )
+from rpac_ci.references import accepted_or_declared, read_record
 from rpac_ci.reproduction_log import ReproductionLog, RunPath
 from rpac_ci.source_trees import SourceTree
 from rpac_ci.sources import ContentCache
 from rpac_ci.traffic import Transfer, transfers
 from rpac_ci.verdict import is_variant
 from rpac_ci.workspace import Workspace
-
-FEW = 3  # reference runs whose packages are kept one by one
-MAX_ACCEPTED, MAX_REFERENCE_BYTES = 30, 48 * 1024
-MAX_EARLIER = 200  # runs that are searched for the first result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +125,7 @@ def _of_experiment(
     )
     definition = pipelines.define(file.experiment, source)
     _check_readers(definition)
-    reference = _reference(workspace, target.experiment, definition)
+    reference = accepted_or_declared(workspace, target.experiment, definition)
 
     def settle(overrides: Overrides) -> Plan:
         pipeline = compile_pipeline(definition, overrides=overrides, site=workspace.config)
@@ -318,93 +312,6 @@ def _is_variant(reference: Reference, pipeline: Pipeline) -> bool:
     """As far as it can be told before inputs that nobody pinned are read."""
     now = science(pipeline).digest
     return is_variant(reference, asked=now, observed=now)
-
-
-def _reference(workspace: Workspace, experiment: str, definition: Definition) -> Reference:
-    """Declared values, else the accepted runs, else none; never silently the last run."""
-    history = ReproductionLog(workspace.git)
-    paths = history.accepted(experiment)[-MAX_ACCEPTED:]
-    few = len(paths) <= FEW
-    records = zip(paths, history.records(paths), strict=True)
-    accepted = _newest(
-        [as_reference(parse_record(raw, path.run), packages=few) for path, raw in records]
-    )
-    changed = _rules_changed(history, experiment, definition)
-    if any(rule.declares for rule in definition.verify.values()):
-        own = science(definition).digest
-        same = [run for run in accepted if run.science == own]
-        return Reference(kind=ReferenceKind.EXPECT, science=own, runs=same, rules_changed=changed)
-    if accepted:
-        return Reference(kind=ReferenceKind.ACCEPTED, runs=accepted, rules_changed=changed)
-    return Reference(kind=ReferenceKind.NONE)
-
-
-def _newest(runs: list[ReferenceRun]) -> list[ReferenceRun]:
-    """The newest runs that together are small enough to be kept in each record."""
-    sizes = [len(canonical_json(run.to_json())) for run in runs]
-    while len(runs) > 1 and sum(sizes[-len(runs) :]) > MAX_REFERENCE_BYTES:
-        runs = runs[1:]
-    return runs
-
-
-def _rules_changed(history: ReproductionLog, experiment: str, definition: Definition) -> list[str]:
-    """
-    Rules that were written or changed when a result of the same science was known already.
-
-    A tolerance that is chosen after the result proves little, so readers must see it.
-    """
-    own = science(definition).digest
-    paths = history.runs(experiment)[:MAX_EARLIER]  # oldest first
-    for path, record in zip(paths, history.records(paths), strict=True):
-        first = record.get("identity", {}).get("science") == own
-        if not first or record.get("outcome", {}).get("status") != Status.SUCCEEDED:
-            continue
-        try:
-            before = load_pipeline(history.read(path, "pipeline.yaml")).verify
-        except (RpacError, ValueError):
-            continue  # of another schema
-        after = definition.verify
-        names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
-        return [_rule_change(name, before.get(name), after.get(name)) for name in names]
-    return []
-
-
-def _rule_change(name: str, before: Rule | None, after: Rule | None) -> str:
-    if before is None or after is None:
-        return f"{name} {'added' if before is None else 'removed'}"
-    old = before.model_dump(mode="json")
-    new = after.model_dump(mode="json")
-    parts = [
-        f"{key} {old.get(key)} → {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    return f"{name}: {', '.join(parts)}"
-
-
-def read_record(history: ReproductionLog, path: RunPath) -> RunRecord:
-    """
-    The record of a run in the log.
-
-    Raises:
-        HistoryError: it does not fit the schema, for instance since a newer rpac wrote it.
-    """
-    raw = next(history.records([path]))
-    return parse_record(raw, path.run)
-
-
-def parse_record(raw: dict[str, Any], run: str) -> RunRecord:
-    """A record from its JSON; see `read_record`."""
-    from pydantic import ValidationError
-
-    try:
-        return RunRecord.model_validate(raw)
-    except ValidationError as exc:
-        schema = raw.get("schema")
-        raise HistoryError(
-            f"the record of {run} (schema {schema}) cannot be read: {exc.errors()[0]['msg']}",
-            hint="a newer version of rpac may have written it",
-        ) from exc
 
 
 def _past_source(workspace: Workspace, path: RunPath, past: Pipeline) -> SourceTree:

@@ -15,7 +15,6 @@ from rpac_ci.errors import HistoryError
 from rpac_ci.filters import parse_filters
 from rpac_ci.git import Git
 from rpac_ci.past_runs import PastRun
-from rpac_ci.planning import read_record
 from rpac_ci.records import (
     ContentComparison,
     Reference,
@@ -25,6 +24,7 @@ from rpac_ci.records import (
     as_reference,
     has_its_science,
 )
+from rpac_ci.references import read_record
 from rpac_ci.reproduction_log import REPORTS, Entry, ReproductionLog, RunPath
 from rpac_ci.sources import ContentCache
 from rpac_ci.studies import StudyRecord

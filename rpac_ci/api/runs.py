@@ -26,7 +26,8 @@ from rpac_ci.errors import (
 from rpac_ci.experiment_model import EXPERIMENT_FILE
 from rpac_ci.jobs import RunId, Waits
 from rpac_ci.open_runs import Advanced, OpenRun, Swept
-from rpac_ci.planning import Plan, make_plan, read_record
+from rpac_ci.planning import Plan, make_plan
+from rpac_ci.references import read_record
 from rpac_ci.reproduction_log import ReproductionLog
 from rpac_ci.study_words import axes
 from rpac_ci.workspace import Workspace

@@ -24,8 +24,8 @@ from rpac_ci.events import timestamp
 from rpac_ci.formats.markdown import TIMELINE
 from rpac_ci.github.answers import PullInfo
 from rpac_ci.log_entries import EntryName
-from rpac_ci.planning import read_record
 from rpac_ci.records import RunRecord
+from rpac_ci.references import read_record
 from rpac_ci.reproduction_log import ReproductionLog
 
 # what a check run says; only these let a required check pass

@@ -15,8 +15,8 @@ from rpac_ci.errors import CommandError
 from rpac_ci.experiment_model import FileRule, MetricRule
 from rpac_ci.jobs import Keys
 from rpac_ci.output_comparisons import MAX_PAIRS, Pair, check_readers, compare, pairs
-from rpac_ci.planning import MAX_REFERENCE_BYTES, _newest
 from rpac_ci.records import Reference, ReferenceKind, as_reference
+from rpac_ci.references import MAX_REFERENCE_BYTES, _newest
 from rpac_ci.sources import ContentCache
 from rpac_ci.storage import Storage
 from tests.unit.builders import PAST, RUN, accepted, at_run, finished, nothing, pipeline
