@@ -20,7 +20,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rpac_ci import downloads, storage
+from rpac_ci import downloads, store_access
 from rpac_ci.downloads import Reader, RefusedError, read_url
 from rpac_ci.errors import SourceError
 from rpac_ci.locators import EarthdataLocator, S3Locator
@@ -61,7 +61,7 @@ def read_s3(locator: S3Locator, reader: Reader, *, anonymous: bool = False) -> I
         RefusedError: it may not be read, or only by those who pay for it.
         SourceError: it cannot be had; `transient` when a later try may help.
     """
-    region = locator.region or _region_of(locator.bucket, storage.s3_endpoint())
+    region = locator.region or _region_of(locator.bucket, store_access.s3_endpoint())
     what, refusals = str(locator), []
     for way in _ways(locator, anonymous=anonymous):
         try:
@@ -84,7 +84,7 @@ def _ways(locator: S3Locator, *, anonymous: bool) -> Iterator[dict[str, Any]]:
     if not locator.requester_pays:
         yield {"skip_signature": True}
     if not anonymous and _has_credentials():
-        yield {**storage.s3_credentials(), "request_payer": locator.requester_pays}
+        yield {**store_access.s3_credentials(), "request_payer": locator.requester_pays}
 
 
 def _refused(locator: S3Locator, ways: int) -> str:
@@ -130,7 +130,7 @@ def _open(what: str, bucket: str, key: str, region: str, way: dict[str, Any]) ->
     from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
-    options: dict[str, Any] = storage.s3_options(region) | way
+    options: dict[str, Any] = store_access.s3_options(region) | way
     options["client_options"] = {
         **options.get("client_options", {}),
         "connect_timeout": timedelta(seconds=downloads.CONNECT_TIMEOUT_S),

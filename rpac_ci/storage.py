@@ -1,5 +1,5 @@
 """
-The object store. Only this module and `objects.py`, which reads data, know obstore.
+The object store. Only this module, `store_access` and `objects`, which reads data, know obstore.
 
 Everything a run leaves while it is open lives here, under three prefixes (ARCHITECTURE.md):
 `control/<run>/` written by drivers, `runs/<run>/` written by nodes, `content/sha256/<hash>`.
@@ -8,7 +8,6 @@ Everything a run leaves while it is open lives here, under three prefixes (ARCHI
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import stat
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpac_ci.canonical import Json, canonical_json
 from rpac_ci.errors import StorageError
+from rpac_ci.store_access import folder_of, open_store
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 _CREATE_TRIES = 5
 _SIDE_BY_SIDE = 16  # requests of one caller
 _PART, _MAX_PARTS, _SENDING = 16 * 2**20, 10_000, 8  # of a large object; S3 takes so many parts
-_AZURE_KEYS = (
-    "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY",
-    "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN",
-)  # fmt: skip
-_AZURE_ENDPOINT = "AZURE_STORAGE_ENDPOINT"
 _REFUSED = {
     "s3": "which right is missing: rpac doctor aws",
     "az": "sign in (az login), or have a role such as Storage Blob Data Contributor there",
@@ -64,9 +59,9 @@ class Storage:
             region: of a bucket; None means what the environment says.
         """
         self.url = url
-        self._store: Any = backend if backend is not None else _open(url, region)
+        self._store: Any = backend if backend is not None else open_store(url, region)
         own = backend is None and url.startswith("file:")
-        self._folder = _path(url) if own else None
+        self._folder = folder_of(url) if own else None
         self._fixed: dict[str, bytes] = {}
 
     @classmethod
@@ -312,103 +307,3 @@ class Storage:
         )
         hint = _REFUSED.get(self.url.partition(":")[0], "") if refused else ""
         return StorageError(f"{doing} in {self.url} failed: {first[:300]}", hint=hint)
-
-
-def _path(url: str) -> Path:
-    """The folder of a `file:` URL."""
-    from urllib.parse import urlsplit
-    from urllib.request import url2pathname
-
-    return Path(url2pathname(urlsplit(url).path))
-
-
-def _open(url: str, region: str | None) -> ObjectStore:
-    from obstore.store import LocalStore, from_url
-
-    try:
-        if url.startswith("file:"):  # from_url refuses a line break in the path
-            return LocalStore(_path(url), mkdir=True)
-        if url.startswith("s3:"):
-            return _open_s3(url, region)
-        if url.startswith("az:"):
-            return _open_azure(url)
-        return from_url(url)
-    except StorageError:
-        raise
-    except Exception as exc:
-        raise StorageError(f"the store {url!r} cannot be opened: {exc}") from exc
-
-
-def _open_s3(url: str, region: str | None) -> ObjectStore:
-    from obstore.store import S3Store
-
-    return S3Store.from_url(url, **s3_options(region), **s3_credentials())
-
-
-def _open_azure(url: str) -> ObjectStore:
-    from urllib.parse import urlsplit
-
-    from obstore.store import AzureStore
-
-    where = urlsplit(url)
-    container, _, prefix = where.path.strip("/").partition("/")
-    # where there is one, it leads to what speaks like Blob Storage
-    if os.environ.get(_AZURE_ENDPOINT, "").startswith("http:"):
-        raise StorageError(
-            f"{_AZURE_ENDPOINT}={os.environ[_AZURE_ENDPOINT]}: no token is sent without TLS",
-            hint="an address with https://",
-        )
-    return AzureStore(
-        container, prefix=prefix or None, account_name=where.netloc, **azure_credentials()
-    )
-
-
-def azure_credentials() -> dict[str, Any]:
-    """
-    Those of the SDK where there is one: it knows `az login`, GitHub's tokens and identities.
-
-    Nodes have none, and obstore asks for the token of their machine's identity. A key or a SAS in
-    obstore's own variables goes before both.
-    """
-    import importlib.util
-
-    if any(os.environ.get(name) for name in _AZURE_KEYS):
-        return {}
-    try:
-        there = importlib.util.find_spec("azure.identity") is not None
-    except ModuleNotFoundError:  # not even the package it is in
-        there = False
-    if not there:
-        return {}
-    from obstore.auth.azure import AzureCredentialProvider
-
-    from rpac_ci.clouds.azure.credentials import credential
-
-    logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # errors say it in one line
-    return {"credential_provider": AzureCredentialProvider(credential())}
-
-
-def s3_endpoint() -> str | None:
-    """The server that takes the place of S3, where the SDK's variables name one."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-
-
-def s3_options(region: str | None) -> dict[str, Any]:
-    """How obstore finds S3, or what speaks like it."""
-    options: dict[str, Any] = {"region": region} if region else {}
-    if endpoint := s3_endpoint():
-        options["endpoint"] = endpoint
-        # named on purpose by whoever set it; AWS itself is never asked without TLS
-        options["client_options"] = {"allow_http": endpoint.startswith("http:")}
-    return options
-
-
-def s3_credentials() -> dict[str, Any]:
-    """Those of the SDK where there is one: it knows profiles and single sign-on."""
-    import importlib.util
-
-    if importlib.util.find_spec("boto3") is None:
-        return {}
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    return {"credential_provider": Boto3CredentialProvider()}
