@@ -29,6 +29,8 @@ RESIZE_S = 900  # a pool that has not all of its nodes by then gets no more
 LIMIT_NODES: Mapping[str, int] = {"batch_service": 100, "user_subscription": 80}
 PROGRAM = "/opt/rpac/bin/python"  # of our images, as in their entry point
 COMMAND = "-P -m rpac_ci.node"
+# a task runs as a user of the machine, whom no image knows, and Spark needs a user with a name
+_NAMES = "/etc/passwd:/etc/passwd:ro"
 _SHARED_MEMORY = 0.5  # of a node's memory, for /dev/shm: Docker's 64 MiB stop data loaders
 
 
@@ -150,7 +152,8 @@ class Gang:
             "containerSettings": {
                 "imageName": self.image,
                 "containerRunOptions": (
-                    f"--entrypoint {PROGRAM} --network host --init --shm-size {shared_memory}m"
+                    f"--entrypoint {PROGRAM} --network host --init --shm-size {shared_memory}m "
+                    f"--volume {_NAMES}"
                 ),
                 "workingDirectory": "containerImageDefault",
             },

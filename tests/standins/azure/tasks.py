@@ -25,9 +25,15 @@ import psutil
 
 NODE_ROOT = "/mnt/batch"
 USER = "1003:1005"  # Batch runs containers as the task's own user, whatever the image says
+# of a node's own file, which tasks may mount: who the task's user is
+PASSWD = (
+    "root:x:0:0:root:/root:/bin/bash\n_azbatchtask_1:x:1003:1005::/home/_azbatchtask_1:/bin/sh\n"
+)
 PROGRAM = "/opt/rpac/bin/python"  # of our images
 # options of `docker create` that tasks may have here, and whether a value follows
-_OPTIONS = {"--network": True, "--ipc": True, "--shm-size": True, "--entrypoint": True}
+_OPTIONS = {
+    "--network": True, "--ipc": True, "--shm-size": True, "--entrypoint": True, "--volume": True,
+}  # fmt: skip
 _SWITCHES = {"--init"}
 
 
@@ -121,7 +127,10 @@ class _Container:
                 self._order.image, shlex.split(self._order.command),
                 entrypoint=asked.get("--entrypoint"), environment=dict(self._order.environment),
                 init="--init" in asked, shm_size=asked.get("--shm-size"),
-                volumes={str(self._order.folder): {"bind": NODE_ROOT, "mode": "rw"}},
+                volumes={
+                    str(self._order.folder): {"bind": NODE_ROOT, "mode": "rw"},
+                    **_volume(asked.get("--volume", ""), self._order.folder),
+                },
                 labels={"rpac.test": "azure"}, user=USER,
             )  # fmt: skip
             with self._lock:
@@ -156,6 +165,18 @@ class _Container:
         with contextlib.suppress(Exception):
             return bytes(self._container.logs(stdout=out, stderr=not out))
         return b""
+
+
+def _volume(asked: str, node: Path) -> dict[str, dict[str, str]]:
+    """A file of the node's as a volume: the only one that there is."""
+    if not asked:
+        return {}
+    source, target, mode = asked.split(":")
+    if source != "/etc/passwd":
+        raise UnknownOptionError(source)
+    file = node / "passwd"
+    file.write_text(PASSWD)
+    return {str(file): {"bind": target, "mode": mode}}
 
 
 # --- processes ------------------------------------------------------------------------------------
