@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rpac_ci.bot.comments import run_marker
+from tests.conftest import campaign
 from tests.integration.lab import Lab
 from tests.standins.github import GitHubServer
 from tests.standins.runner import Runner, Step, Workflow
@@ -215,9 +216,21 @@ def test_a_job_that_decides_is_lost_and_only_the_timer_comes(
         assert "Comment again" in answer
 
 
-@pytest.mark.parametrize("next_one", ["the job again", "the timer"])
+# each point has both, and one of them each day, in turns
+FOLLOWERS = ("the job again", "the timer")
+FOLLOWED = [
+    (point, next_one)
+    for number, point in enumerate(CONCLUDE)
+    for next_one in (FOLLOWERS[::-1] if number % 2 else FOLLOWERS)
+]
+
+
 @pytest.mark.parametrize("when", NIGHTLY_BEFORE)
-@pytest.mark.parametrize("point", CONCLUDE, ids=lambda point: point.name)
+@pytest.mark.parametrize(
+    ("point", "next_one"),
+    campaign(FOLLOWED, every=2),
+    ids=[f"{point.name}-{next_one}" for point, next_one in FOLLOWED],
+)
 def test_a_job_that_concludes_is_lost(site: Site, when: str, point: Point, next_one: str) -> None:
     sent = site.decide()
     results = site.runner.run_job(sent.run, site.payload, sent.number)
