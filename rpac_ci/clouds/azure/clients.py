@@ -32,6 +32,7 @@ API_VERSION = "2025-06-01"  # of both planes
 ENDPOINT = "AZURE_RESOURCE_MANAGER_ENDPOINT"
 CONNECT_S, READ_S = 5, 30
 TRIES = 4
+AT_ONCE = 128  # requests of one process
 METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"})
 
 
@@ -112,7 +113,10 @@ def retries() -> RetryPolicy[Any, Any]:
 
 
 def _options() -> dict[str, Any]:
+    import requests
     from azure.core.pipeline.policies import RetryPolicy
+    from azure.core.pipeline.transport import RequestsTransport
+    from requests.adapters import HTTPAdapter
 
     class Retries(RetryPolicy[Any, Any]):
         """Also of what makes things: they have names, and are found to be there already."""
@@ -120,7 +124,10 @@ def _options() -> dict[str, Any]:
         def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
             return {**super().configure_retries(options), "methods": METHODS}
 
+    session = requests.Session()  # with a connection for every run of a study, not for ten
+    session.mount("https://", HTTPAdapter(pool_maxsize=AT_ONCE, max_retries=0))
     return {
+        "transport": RequestsTransport(session=session),
         "connection_timeout": CONNECT_S, "read_timeout": READ_S,
         "retry_policy": Retries(retry_total=TRIES - 1, retry_backoff_max=10),
         "user_agent": f"rpac/{__version__}",
