@@ -46,7 +46,8 @@ schemas: .venv/.dev  ## write the JSON Schemas from the models
 bench: .venv/.dev  ## print ratios against the bare tools
 	$(BIN)/python -m tests.benchmarks $(P)
 
-nightly: .venv/.nightly  ## campaigns of faults and load; the decisions changed in small ways: does a test notice?
+nightly: .venv/.nightly  ## coverage; campaigns of faults and load; the decisions changed in small ways: does a test notice?
+	$(MAKE) test COVERAGE=1
 	$(BIN)/python -m pytest -n $(N) --dist worksteal -m nightly $(TESTS)
 	$(BIN)/python -m tests.mutation
 
