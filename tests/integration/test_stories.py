@@ -458,7 +458,7 @@ def test_the_python_api_does_what_the_command_line_does(
         (["reproduce", "quick", "args.level=high"], 2, "expected a whole number"),
         (["reproduce", "quick", "nodes=2"], 2, "runs on one node"),
         (["reproduce", "quick", "cloud=gcp"], 2, "clouds: local, aws, azure"),
-        (["reproduce", "quick", "cloud=azure"], 2, "clouds.azure"),
+        (["reproduce", "quick", "cloud=azure"], 2, "rpac setup azure"),
         (["reproduce", "quick", "cloud=aws"], 2, "rpac setup aws"),
         (["reproduce", "quick@20000101T000000Z-00000000"], 6, "rpac history"),
         (["reproduce", "quick@foo"], 2, "rpac history quick"),
