@@ -104,7 +104,7 @@ def fsck(outputs: bool, quiet: bool, as_json: bool) -> int:
 
 
 @cli.command()
-@click.argument("cloud", required=False, type=click.Choice(["aws"]))
+@click.argument("cloud", required=False, type=click.Choice(["aws", "azure"]))
 @click.option("--yes", "-y", is_flag=True, help="With a cloud: remove without asking.")
 @click.option("--dry-run", is_flag=True, help="Only tell.")
 @JSON
