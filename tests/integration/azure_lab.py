@@ -69,6 +69,7 @@ def account_fixture(
     api.after = api.before = lambda _: None
     api.service.settings = Settings()
     api.service.jobs.clear()
+    api.service.pools.clear()
     api.service.exit_code = lambda _, code: code
     api.service.runner = Processes()
     store = f"{server.site['store']}/{name}"

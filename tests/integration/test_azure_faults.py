@@ -134,7 +134,7 @@ def test_a_right_that_is_missing_for_the_release_is_told_and_the_run_stays_on_th
     answer = lab.reproduce()
     run = lab.stays_open(answer)
     assert says in answer.err
-    assert "does a role of the Batch account or the resource group allow it?" in answer.err
+    assert "which right is missing: rpac doctor azure" in answer.err
     lab.mend()
     left = lab.sweep()
     assert f"rpac advance {run}" in left

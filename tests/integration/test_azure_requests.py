@@ -130,7 +130,9 @@ def test_time_of_machines_is_kept_for_whoever_comes_after_the_pool(
     cloud.release(spec)
     kept = Storage(account.site["store"]).get_json(f"{Keys(spec.run).control}used/1")
     assert kept["seconds"] >= 0
-    assert cloud.release(spec) == {"left": {"jobs": 0, "pools": 0}, "cost_usd": None}
+    again = cloud.release(spec)
+    assert again["left"] == {"jobs": 0, "pools": 0}
+    assert again["cost_usd"] > 0
 
 
 def test_what_machines_have_cost_is_their_time_at_the_catalog_s_price(

@@ -18,7 +18,7 @@ from rpac_ci.functions.serving import AZURE_LIMIT_S
 from rpac_ci.run import new_run_id
 from rpac_ci.site_clouds import AzureSite
 from tests.standins.azure import CLIENT_ID, GROUP, IDENTITY, SUBSCRIPTION
-from tests.standins.azure.functions import TIMER, created, decoded, functions, wake
+from tests.standins.azure.functions import FUNCTIONS, TIMER, created, decoded, wake
 from tests.unit.test_aws_lambda import ABSENT
 
 RUN = "20260102T030405Z-0a1b2c3d"
@@ -119,7 +119,7 @@ def test_events_of_the_other_schema_are_done_with_at_once() -> None:
 
 
 def test_what_azure_is_told_of_the_functions() -> None:
-    bindings = {name: json.loads(one.get_function_json()) for name, one in functions().items()}
+    bindings = {name: json.loads(one.get_function_json()) for name, one in FUNCTIONS.items()}
     assert bindings == {
         "stored": {
             "scriptFile": "function_app.py",

@@ -21,11 +21,12 @@ from rpac_ci.clouds.azure import deployment as deployments
 from rpac_ci.clouds.azure import removal, template
 from rpac_ci.clouds.azure import setup as setups
 from rpac_ci.errors import CloudError, CommandError
-from rpac_ci.functions.azure_functions import SECRET, app
+from rpac_ci.functions.azure_functions import SECRET
 from rpac_ci.functions.packaging import AZURE
 from rpac_ci.functions.serving import REPOSITORY as REPOSITORY_SETTING
 from rpac_ci.github.oidc import AZURE_AUDIENCE, Subjects
 from tests.standins.azure.arm_expressions import Evaluator, ExpressionError
+from tests.standins.azure.functions import FUNCTIONS
 from tests.unit.test_doctor import REPOSITORY
 
 TEMPLATE = template.parse(template.text())
@@ -371,7 +372,7 @@ def test_the_function_hears_of_ends_cancellations_and_notices() -> None:
     assert config["runtime"] == {"name": "python", "version": AZURE.python}
     settings = {one["name"] for one in MOST["app"]["properties"]["siteConfig"]["appSettings"]}
     assert {"RPAC_SITE", "AZURE_CLIENT_ID", REPOSITORY_SETTING, SECRET} <= settings
-    named = {one.get_function_name() for one in app.get_functions()}
+    named = FUNCTIONS.keys()
     called = {one["destination"]["properties"]["resourceId"].rpartition("/")[2] for one in heard}
     assert called <= named
     assert config["deployment"]["storage"]["value"] == (

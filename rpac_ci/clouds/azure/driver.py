@@ -29,6 +29,7 @@ from rpac_ci.clouds.azure.plan import CLOUD, gang_of
 from rpac_ci.clouds.azure.pools import GONE_S, Pools, booted, used_s
 from rpac_ci.clouds.azure.quotas import Quotas
 from rpac_ci.clouds.azure.requests import NAME, RUN, Gang
+from rpac_ci.clouds.azure.systems import Systems
 from rpac_ci.clouds.interface import Leftover, Observation, Provisioned
 from rpac_ci.errors import (
     CapacityError,
@@ -65,7 +66,7 @@ class AzureCloud:
         """
         self._azure = shared.azure
         self._quotas = shared.quotas
-        self._pools = Pools(shared.azure, shared.pools, shared.nodes)
+        self._pools = Pools(shared.azure, shared.systems, shared.pools, shared.nodes)
         self._jobs = BatchJobs(shared.azure, shared.nodes)
         self._account = account
         self._storage = storage
@@ -234,6 +235,7 @@ class Shared:
 
     azure: Azure
     quotas: Quotas
+    systems: Systems
     pools: PoolBoard
     nodes: NodeBoard
 
@@ -242,7 +244,7 @@ class Shared:
 def _shared(account: AzureSite, _endpoint: str | None) -> Shared:
     """Another endpoint is another cloud."""
     azure = Azure(account)
-    return Shared(azure, Quotas(azure), PoolBoard(azure), NodeBoard(azure))
+    return Shared(azure, Quotas(azure), Systems(azure), PoolBoard(azure), NodeBoard(azure))
 
 
 def connect(workspace: Place) -> AzureCloud:

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rpac_ci.clouds.azure import paces, systems
+from rpac_ci.clouds.azure import paces
 from rpac_ci.clouds.azure.boards import NodeBoard, PoolBoard
 from rpac_ci.clouds.azure.clients import Azure
 from rpac_ci.clouds.azure.errors import code_of, error_of, translated
 from rpac_ci.clouds.azure.requests import RESIZE_S, MachineImage
+from rpac_ci.clouds.azure.systems import Systems
 from rpac_ci.errors import CapacityError, CloudError, ProvisioningError
 from rpac_ci.quantities import format_duration
 
@@ -40,14 +41,16 @@ Body = Callable[[MachineImage], dict[str, Any]]
 class Pools:
     """The pools of one Batch account."""
 
-    def __init__(self, azure: Azure, board: PoolBoard, nodes: NodeBoard) -> None:
+    def __init__(self, azure: Azure, systems: Systems, board: PoolBoard, nodes: NodeBoard) -> None:
         """
         Args:
             azure: the account.
+            systems: that its machines can boot.
             board: of its pools, which all runs of this process look at.
             nodes: the same of their nodes.
         """
         self._azure = azure
+        self._systems = systems
         self._board = board
         self._nodes = nodes
 
@@ -88,8 +91,7 @@ class Pools:
             ProvisioningError: no image of machines will do.
             CloudError: Azure does not take it.
         """
-        with translated("asking which images there are"):
-            wanted = body(systems.choose(self._azure.batch.list_supported_images()))
+        wanted = body(self._systems.newest())
         try:
             self._create(name, wanted)
         except CloudError:

@@ -7,10 +7,14 @@ taken is in the record, down to the exact version.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from rpac_ci.clouds.azure.clients import Azure
+from rpac_ci.clouds.azure.errors import translated
 from rpac_ci.clouds.azure.requests import MachineImage
 from rpac_ci.errors import ProvisioningError
 
@@ -21,6 +25,32 @@ if TYPE_CHECKING:
 PUBLISHER, OFFER = "microsoft-dsvm", "ubuntu-hpc"
 CONTAINERS = "DockerCompatible"
 SPARE = timedelta(days=1)  # a run that begins now must be able to end
+FRESH_S = 600.0
+
+
+class Systems:
+    """What the service supports, asked once in a while for all runs of this process."""
+
+    def __init__(self, azure: Azure) -> None:
+        self._azure = azure
+        self._lock = threading.Lock()
+        self._asked = float("-inf")
+        self._newest: MachineImage | None = None
+
+    def newest(self) -> MachineImage:
+        """
+        The one that `choose` takes, as it was at most `FRESH_S` ago.
+
+        Raises:
+            ProvisioningError: there is none.
+            CloudError: the service does not say.
+        """
+        with self._lock:
+            if self._newest is None or time.monotonic() - self._asked > FRESH_S:
+                with translated("asking which images there are"):
+                    self._newest = choose(self._azure.batch.list_supported_images())
+                self._asked = time.monotonic()
+            return self._newest
 
 
 def choose(supported: Iterable[BatchSupportedImage], now: datetime | None = None) -> MachineImage:

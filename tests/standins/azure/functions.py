@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,10 +70,10 @@ def created(site: Mapping[str, Any], key: str, **changes: Any) -> Json:
     }  # fmt: skip
 
 
-@cache
-def functions() -> dict[str, Any]:
-    """The functions by name, as the library has indexed them; that it does once."""
-    return {str(one.get_function_name()): one for one in azure_functions.app.get_functions()}
+# by name, as the library indexes them; that it does only once in a process
+FUNCTIONS: dict[str, Any] = {
+    str(one.get_function_name()): one for one in azure_functions.app.get_functions()
+}
 
 
 def wake(event: Json) -> None:
@@ -94,7 +93,7 @@ def decoded(binding: str, value: Any) -> Any:
 
 
 def _call(name: str, value: Any) -> None:
-    found = functions()[name]
+    found = FUNCTIONS[name]
     trigger = found.get_trigger()
     answer = found.get_user_function()(**{trigger.name: decoded(trigger.type, value)})
     assert answer is None, "the worker refuses what a function without an output returns"
