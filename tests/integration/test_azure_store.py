@@ -75,7 +75,7 @@ def refuse(blobs: Blobs, *methods: str, skip: int = 0) -> None:
     blobs.before = before
 
 
-@pytest.mark.parametrize("requests", campaign((30, 12, 20, 45), every=4))
+@pytest.mark.parametrize("requests", campaign((20, 8, 14, 26), every=4))
 def test_a_sign_in_that_expires_for_the_store_leaves_the_run_to_whoever_signs_in(
     lab: Lab, blobs: Blobs, requests: int
 ) -> None:
