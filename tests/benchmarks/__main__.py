@@ -40,7 +40,9 @@ def timed(action: Callable[[], object], times: int = 7) -> list[float]:
 
 
 def run(*argv: str, cwd: Path | None = None) -> None:
-    subprocess.run(argv, cwd=cwd, check=True, capture_output=True)
+    done = subprocess.run(argv, cwd=cwd, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
 def show(what: str, ours: list[float], bare: list[float]) -> None:
