@@ -177,9 +177,14 @@ def _apart(work: Callable[[str], None], run: str) -> Future[None]:
 
 
 def _wait(futures: Iterable[Future[None]]) -> None:
-    """Wait in short turns: a signal is heard between them."""
-    while wait(futures, timeout=_POLL_S).not_done:
-        continue
+    """
+    Wait in short turns: a signal is heard between them.
+
+    For one after the other, since every turn takes the locks of all that are waited for.
+    """
+    for future in futures:
+        while wait([future], timeout=_POLL_S).not_done:
+            continue
 
 
 def conclude_study(workspace: Workspace, study: str) -> StudyConclusion:
