@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rpac_ci import catalog
+from rpac_ci.clouds import provider_plans
 from rpac_ci.clouds.aws.requests import MAX_WAIT_S, Job, Shape, Symbols
 from rpac_ci.clouds.interface import Capabilities
 from rpac_ci.errors import PipelineError
@@ -100,21 +101,8 @@ class AwsPlanner:
         ]  # fmt: skip
 
     def price(self, pipeline: Pipeline) -> tuple[float, float] | None:
-        """
-        From a minute of the machines to their limit; without storage and traffic.
-
-        Where no spot price is known, it is somewhere below the price on demand: no shape bids more.
-        """
-        target, prices = pipeline.target, catalog.load(CLOUD)
-        most = prices.price(target.machine or "", target.region)
-        least = (
-            prices.price(target.machine or "", target.region, spot=True) if target.spot else most
-        )
-        nodes, longest = pipeline.resources.nodes, longest_s(pipeline.limits.time, Waits())
-        top = least or most
-        if top is None:
-            return None
-        return catalog.usd(least, 0, nodes) if least else 0.0, catalog.usd(top, longest, nodes)
+        """By the catalog; see `provider_plans.price`."""
+        return provider_plans.price(pipeline)
 
 
 def job_of(
@@ -138,11 +126,7 @@ def _region(wanted: str | None, of_account: str | None, site: SiteConfig) -> str
             f"region={region} is not where this repository has its store and network",
             hint=f"region={of_account}, or set up another region: rpac setup aws",
         )
-    allowed = site.allow.regions.get(CLOUD)
-    if allowed is not None and region not in allowed:
-        raise PipelineError(
-            f"the region {region} is not allowed", hint=f"allowed: {', '.join(allowed) or 'none'}"
-        )
+    provider_plans.check_region(CLOUD, region, site)
     return region
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rpac_ci import catalog
+from rpac_ci.clouds import provider_plans
 from rpac_ci.clouds.azure.requests import (
     ENDS_ITSELF,
     LIMIT_NODES,
@@ -99,21 +100,8 @@ class AzurePlanner:
         ]  # fmt: skip
 
     def price(self, pipeline: Pipeline) -> tuple[float, float] | None:
-        """
-        From a minute of the machines to their limit; without storage and traffic.
-
-        Where no spot price is known, it is somewhere below the price on demand.
-        """
-        target, prices = pipeline.target, catalog.load(CLOUD)
-        most = prices.price(target.machine or "", target.region)
-        least = (
-            prices.price(target.machine or "", target.region, spot=True) if target.spot else most
-        )
-        nodes, longest = pipeline.resources.nodes, longest_s(pipeline.limits.time, Waits())
-        top = least or most
-        if top is None:
-            return None
-        return catalog.usd(least, 0, nodes) if least else 0.0, catalog.usd(top, longest, nodes)
+        """By the catalog; see `provider_plans.price`."""
+        return provider_plans.price(pipeline)
 
 
 def gang_of(
@@ -135,11 +123,7 @@ def _region(wanted: str | None, of_account: str | None, site: SiteConfig) -> str
             f"region={region} is not where this repository's Batch account is",
             hint=f"region={of_account}, or name an account there in rpac.yaml (clouds.azure)",
         )
-    allowed = site.allow.regions.get(CLOUD)
-    if allowed is not None and region not in allowed:
-        raise PipelineError(
-            f"the region {region} is not allowed", hint=f"allowed: {', '.join(allowed) or 'none'}"
-        )
+    provider_plans.check_region(CLOUD, region, site)
     return region
 
 
