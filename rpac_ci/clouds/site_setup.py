@@ -17,6 +17,7 @@ from rpac_ci.canonical import Json
 from rpac_ci.documents import Model
 from rpac_ci.errors import CloudError, CommandError
 from rpac_ci.file_changes import Change
+from rpac_ci.github.diagnosis import Finding, Severity, fine
 from rpac_ci.site_config import CONFIG_FILE, SCHEMA, parse_site_text
 
 NAME = re.compile(r"[a-z][a-z0-9]{1,23}")
@@ -109,6 +110,31 @@ def block(made: Model) -> dict[str, Json]:
     """A site as it is written: in the order of the model, without what has no value."""
     values: dict[str, Json] = made.model_dump(exclude_defaults=True)
     return values
+
+
+def named_in_settings(
+    topic: str, made: Model, outputs: Model, *, name: str, status: str, setup: str
+) -> Finding:
+    """
+    Whether `rpac.yaml` names what was made, for a doctor.
+
+    Args:
+        topic: of the finding.
+        made: the site as the settings have it.
+        outputs: the site as it was made.
+        name: of what was deployed.
+        status: how that is.
+        setup: the command that writes the settings.
+    """
+    here, there = block(made), block(outputs)
+    differ = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+    if not differ:
+        return fine(topic, f"{name} is {status}, and rpac.yaml names what it made")
+    return Finding(
+        topic=topic, severity=Severity.ERROR,
+        what=f"rpac.yaml and {name} differ in {', '.join(differ)}",
+        fix=f"{setup} writes what is so into rpac.yaml",
+    )  # fmt: skip
 
 
 def settings_change(root: Path, cloud: str, made: Model | None) -> Change | None:

@@ -14,7 +14,7 @@ from rpac_ci.clouds.aws import stack as stacks
 from rpac_ci.clouds.aws import template
 from rpac_ci.clouds.aws.errors import code_of, translated
 from rpac_ci.clouds.aws.setup import site
-from rpac_ci.clouds.site_setup import NAME, block
+from rpac_ci.clouds.site_setup import NAME, named_in_settings
 from rpac_ci.errors import CloudError, CredentialsError
 from rpac_ci.github.diagnosis import Finding, Severity, fine, look
 
@@ -94,16 +94,9 @@ def _stack(made: AwsSite, aws: Aws) -> Iterator[Finding]:
             fix=f"{_SETUP} waits for it and goes on",
         )  # fmt: skip
         return
-    here, there = block(made), block(site(found.outputs))
-    differ = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
-    if differ:
-        yield Finding(
-            topic=topic, severity=Severity.ERROR,
-            what=f"rpac.yaml and {name} differ in {', '.join(differ)}",
-            fix=f"{_SETUP} writes what is so into rpac.yaml",
-        )  # fmt: skip
-    else:
-        yield fine(topic, f"{name} is at {found.status}, and rpac.yaml names what it made")
+    yield named_in_settings(
+        topic, made, site(found.outputs), name=name, status=f"at {found.status}", setup=_SETUP
+    )
 
 
 def _rights(made: AwsSite, aws: Aws, caller: str) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from rpac_ci.clouds.azure import setup as setups
 from rpac_ci.clouds.azure import template
 from rpac_ci.clouds.azure.arm import RIGHTS, Arm
 from rpac_ci.clouds.azure.deployment import Deployment, kind_and_name
-from rpac_ci.clouds.site_setup import NAME, block
+from rpac_ci.clouds.site_setup import NAME, named_in_settings
 from rpac_ci.github.diagnosis import Finding, Severity, fine, look
 from rpac_ci.github.oidc import AZURE_AUDIENCE
 
@@ -119,22 +119,11 @@ def _deployment(made: AzureSite, arm: Arm) -> Iterator[Finding]:
             fix=f"repair the reason, then {_SETUP} goes on from there",
         )  # fmt: skip
     else:
-        yield from _differences(made, found)
-        yield from _function(found)
-
-
-def _differences(made: AzureSite, found: Deployment) -> Iterator[Finding]:
-    topic = "azure deployment"
-    here, there = block(made), block(setups.site(found.outputs))
-    differ = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
-    if differ:
-        yield Finding(
-            topic=topic, severity=Severity.ERROR,
-            what=f"rpac.yaml and {found.name} differ in {', '.join(differ)}",
-            fix=f"{_SETUP} writes what is so into rpac.yaml",
+        yield named_in_settings(
+            topic, made, setups.site(found.outputs),
+            name=found.name, status="done", setup=_SETUP,
         )  # fmt: skip
-    else:
-        yield fine(topic, f"{found.name} is done, and rpac.yaml names what it made")
+        yield from _function(found)
 
 
 def _function(found: Deployment) -> Iterator[Finding]:
