@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rpac_ci.errors import StorageError
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ObjectStore, RetryConfig
 
+# for so long is asked again; obstore's own ten tries are over in two seconds, and with them were
+# a node whose network blinked
+PATIENCE = timedelta(seconds=30)
+_LONGEST_PAUSE = timedelta(seconds=3)
 _AZURE_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY",
     "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN",
@@ -53,7 +58,7 @@ def open_store(url: str, region: str | None) -> ObjectStore:
 def _open_s3(url: str, region: str | None) -> ObjectStore:
     from obstore.store import S3Store
 
-    return S3Store.from_url(url, **s3_options(region), **s3_credentials())
+    return S3Store.from_url(url, retry_config=_retries(), **s3_options(region), **s3_credentials())
 
 
 def _open_azure(url: str) -> ObjectStore:
@@ -70,8 +75,25 @@ def _open_azure(url: str) -> ObjectStore:
             hint="an address with https://",
         )
     return AzureStore(
-        container, prefix=prefix or None, account_name=where.netloc, **azure_credentials()
+        container,
+        prefix=prefix or None,
+        account_name=where.netloc,
+        retry_config=_retries(),
+        **azure_credentials(),
     )
+
+
+def _retries() -> RetryConfig:
+    """Ended by the time alone: pauses grow at random, so a number of tries says little of it."""
+    return {
+        "max_retries": 1_000,
+        "retry_timeout": PATIENCE,
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=100),
+            "max_backoff": _LONGEST_PAUSE,
+            "base": 2,
+        },
+    }
 
 
 def azure_credentials() -> dict[str, Any]:

@@ -536,3 +536,13 @@ def test_a_store_on_a_server_that_fails(
     s3.behave()
     remote.the_promise_holds(base=base)
     assert executions() == 1
+
+
+def test_a_store_is_waited_for_by_the_time_not_by_the_tries(
+    remote: Remote, s3: UnreliableS3
+) -> None:
+    """Ten tries, which is what obstore makes unless told, are over in two seconds."""
+    remote.storage.put("key", b"value")
+    s3.behave(away=range(12))
+    assert Storage(remote.storage.url).get("key") == b"value"
+    assert s3.spoiled == 12
