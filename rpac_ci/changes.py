@@ -145,6 +145,15 @@ def _declared(record: RunRecord) -> list[Change]:
     return between(before, after)
 
 
+# of a pipeline -> of a summary
+_SAME = {
+    "source.sha256": "code",
+    "resources.nodes": "nodes",
+    "target.machine": "instance",
+    **{f"target.{name}": name for name in ("cloud", "region", "runtime", "spot")},
+}
+
+
 def _plain(key: str, operational: set[str]) -> str:
     """`args.trees.value` of a pipeline -> `args.trees` of a summary."""
     family, _, rest = key.partition(".")
@@ -153,7 +162,7 @@ def _plain(key: str, operational: set[str]) -> str:
         return f"operational.{name}" if name in operational else f"args.{name}"
     if family == "data" and field == "sha256":
         return f"data.{name}"
-    return {"source.sha256": "code", "resources.nodes": "nodes"}.get(key, key)
+    return _SAME.get(key, key)
 
 
 def _change(key: str, before: Any, after: Any) -> Change:

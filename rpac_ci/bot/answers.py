@@ -10,6 +10,7 @@ from rpac_ci.bot import Context, Sent, beside, comments
 from rpac_ci.bot import commit_back as branches
 from rpac_ci.bot.ledger import LedgerView, open_dispatches, plain, run_folder
 from rpac_ci.bot.tickets import Cancelled, Dispatch, Settlement
+from rpac_ci.bot.wording import moment
 from rpac_ci.collector import collect
 from rpac_ci.commands import Accept, Cancel, Command, Compare, History, Status
 from rpac_ci.errors import HistoryError, RunNotFoundError
@@ -83,7 +84,7 @@ def _row(dispatch: Dispatch, settled: Settlement | None) -> dict[str, str]:
         "run": dispatch.run,
         "experiment": dispatch.experiment,
         "state": settled.outcome if settled else "under way",
-        "at": comments.moment(datetime.fromisoformat(dispatch.at).astimezone(UTC)),
+        "at": moment(datetime.fromisoformat(dispatch.at).astimezone(UTC)),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rpac_ci.bot.comments import as_code, quiet, short
+from rpac_ci.bot.wording import as_code, quiet, short
 from rpac_ci.comparison import RunComparison
 from rpac_ci.formats.markdown_parts import table
 from rpac_ci.performance import PerformanceComparison, fidelity

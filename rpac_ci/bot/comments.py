@@ -1,5 +1,5 @@
 """
-Every sentence that the bot says on GitHub, one function for each situation. Pure.
+What the bot says on GitHub of runs and commands, one function for each situation. Pure.
 
 Whatever comes from people, experiments or jobs is shown as text: it makes no mention, no link, no
 table cell of its own, and no command.
@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import quote
 
 from rpac_ci.bot.tickets import Dispatch, Ticket
+from rpac_ci.bot.wording import as_code, dollars, moment, quiet, short
 from rpac_ci.changes import against_reference
 from rpac_ci.errors import RpacError
 from rpac_ci.formats.markdown import check_table
 from rpac_ci.formats.markdown_parts import details, fence, table
-from rpac_ci.github.limits import mention_safe
-from rpac_ci.planning import Plan
 from rpac_ci.quantities import count, format_duration
 from rpac_ci.records import RunRecord, Status
 from rpac_ci.studies import StudyRecord
@@ -73,16 +72,6 @@ def check_name(experiment: str) -> str:
 def answer_marker(comment: int) -> str:
     """Hidden first line of the answer to a comment."""
     return f"<!-- rpac:answer={comment} -->"
-
-
-def quiet(value: str) -> str:
-    """Text of others, without effect: no mention, reference, link or markup."""
-    return mention_safe(value)
-
-
-def moment(at: datetime) -> str:
-    """`2026-01-02 03:04 UTC`."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 # --- one run ------------------------------------------------------------------------------------
@@ -226,19 +215,6 @@ def _changes(record: RunRecord) -> list[tuple[str, ...]]:
     ]
 
 
-def short(value: object) -> str:
-    """A value in at most 60 characters."""
-    shown = "–" if value is None else str(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"
-
-
-def dollars(value: float | None) -> str:
-    """0.0 -> `nothing`; None -> `not known`."""
-    if value is None:
-        return "not known"
-    return f"{value:.2f} USD" if value else "nothing"
-
-
 def study_started(
     study: str, words: Sequence[str], runs: int, ticket: Ticket, links: Links, at: datetime
 ) -> str:
@@ -282,71 +258,6 @@ def study_finished(record: StudyRecord, links: Links, *, where: str, at: datetim
 
 
 # --- answers ------------------------------------------------------------------------------------
-
-
-def plan(ticket: Ticket, planned: Plan, *, ask: str = "") -> str:
-    """
-    What would be done, and how to have it done.
-
-    Args:
-        ticket: of the plan.
-        planned: the plan itself.
-        ask: why it waits for an approval; "" when it was only asked for.
-    """
-    lines = [f"### 📋 Plan `{ticket.id}` for `{ticket.target}`", ""]
-    if ask:
-        lines += [f"It is not run yet: {quiet(ask)}", ""]
-    lines += _planned(ticket, planned)
-    lines += ["", "To run exactly this:", "", fence(f"/approve {ticket.id}")]
-    return "\n".join(lines)
-
-
-def preview(ticket: Ticket, planned: Plan) -> str:
-    """What would be done if somebody asked for it."""
-    lines = [f"### `{ticket.target}` on {quiet(ticket.cloud)}", "", *_planned(ticket, planned)]
-    return "\n".join([*lines, "", "To run it:", "", fence(f"/reproduce {ticket.target}")])
-
-
-def _planned(ticket: Ticket, planned: Plan) -> list[str]:
-    pipeline = planned.pipeline
-    machines = f"{count(ticket.nodes, 'node')} with {count(pipeline.resources.cpus, 'processor')}"
-    low, high = ticket.cost_low, ticket.cost_high
-    cost = dollars(high) if high is None or low == high else f"{low:.2f} to {high:.2f} USD"
-    facts = [
-        ("Commit", f"`{ticket.head}`"),
-        ("Where", f"{quiet(ticket.cloud)}, {machines}, engine {pipeline.engine.name}"),
-        *[("Machine", quiet(name)) for name in [ticket.machine] if name],
-        *[("Fidelity", quiet(str(change))) for change in [pipeline.lineage.machine] if change],
-        ("Command", f"`{as_code(' '.join(pipeline.command))}`"),
-        ("Time limit", format_duration(pipeline.limits.time)),
-        ("Cost", cost),
-        ("Compared with", quiet(reference(planned))),
-        ("Data", quiet(identity(planned))),
-        *[("Traffic", quiet(str(transfer))) for transfer in planned.transfers],
-        ("Pipeline", f"`{ticket.pipeline}`"),
-    ]
-    lines = [table(("", ""), facts)]
-    if changed := planned.reference.changed:
-        rows = [(quiet(k), quiet(short(v[0])), quiet(short(v[-1]))) for k, v in changed.items()]
-        lines += ["", "What differs from the reference:", "", table(("", "Before", "Now"), rows)]
-    return lines + [f"\n- {quiet(remark)}" for remark in planned.remarks]
-
-
-def reference(planned: Plan) -> str:
-    """What the result will be compared with, in a few words."""
-    kind = planned.reference.kind.value
-    runs = [run.run for run in planned.reference.runs]
-    if kind == "expect":
-        return "the values that the experiment declares"
-    if kind == "none":
-        return "nothing yet: this will be a baseline"
-    return f"{'run' if kind == 'run' else 'accepted'} {', '.join(runs[:3])}"
-
-
-def identity(planned: Plan) -> str:
-    """How strongly the bytes of each input are known beforehand."""
-    levels = [f"{name}: {ref.level.value}" for name, ref in planned.pipeline.data.items()]
-    return ", ".join(levels) or "no inputs"
 
 
 def problem(words: str, error: RpacError) -> str:
@@ -396,11 +307,6 @@ def misread(problems: Sequence[str], hints: Sequence[str] = ()) -> str:
 def held_back(words: str) -> str:
     """A command that is clear, of a comment in which another one is not."""
     return f"`{as_code(words)}` was not run either: first mend the rest of the comment."
-
-
-def as_code(words: str) -> str:
-    """Inside single backticks, also in a table."""
-    return " ".join(words.split()).replace("`", "'").replace("|", "¦")[:300]
 
 
 def statuses(rows: Sequence[Mapping[str, str]]) -> str:

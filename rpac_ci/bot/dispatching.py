@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rpac_ci import policy
-from rpac_ci.bot import Sent, checkouts, comments, studies, write_outputs
+from rpac_ci.bot import Sent, checkouts, comments, plan_comments, studies, write_outputs
 from rpac_ci.bot import plans as bot_plans
 from rpac_ci.bot.answers import sent
 from rpac_ci.bot.facts import planned_facts, sha_asked, spent
@@ -203,7 +203,7 @@ def _decide_all(session: Session, works: Sequence[Work], view: LedgerView) -> Se
         if shown:
             assert work.planned is not None
             ask = "" if isinstance(work.command, Plan) else decision.message
-            work.section = comments.plan(work.ticket, work.planned.plan, ask=ask)
+            work.section = plan_comments.plan(work.ticket, work.planned.plan, ask=ask)
             continue
         work.dispatch = _dispatch(session, work)
         files += _dispatch_files(session, work)

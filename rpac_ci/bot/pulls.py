@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rpac_ci import experiments
-from rpac_ci.bot import NOBODY, Context, Handled, checkouts, comments
+from rpac_ci.bot import NOBODY, Context, Handled, checkouts, plan_comments
 from rpac_ci.bot import plans as bot_plans
 from rpac_ci.bot.ledger import open_dispatches
 from rpac_ci.bot.plans import Asked
+from rpac_ci.bot.wording import as_code
 from rpac_ci.clouds import PLANNERS
 from rpac_ci.errors import ExperimentError, GitHubError, Problem, RpacError
 from rpac_ci.github.actions import Level, annotation
@@ -149,7 +150,7 @@ def _experiment(
         except RpacError as exc:
             findings.wrong(shown, f"cloud={cloud}: {exc.message}", exc.hint)
         else:
-            findings.sections.append(comments.preview(planned.ticket, planned.plan))
+            findings.sections.append(plan_comments.preview(planned.ticket, planned.plan))
 
 
 def _reports(there: Workspace, files: Sequence[ChangedFile], findings: Findings) -> None:
@@ -184,9 +185,7 @@ def _tell(context: Context, event: PullChanged, findings: Findings) -> Handled:
     sections = findings.sections[:MAX_PLANS]
     if not problems and not findings.sections:
         sections = ["No experiment is changed."]
-    body = "\n\n".join(
-        [*(f"- `{comments.as_code(str(problem))}`" for problem in problems[:50]), *sections]
-    )
+    body = "\n\n".join([*(f"- `{as_code(str(problem))}`" for problem in problems[:50]), *sections])
     conclusion = "failure" if problems else "success"
     context.host.summary(f"### {title}\n\n{body}")
     code = "invalid" if problems else "valid"
