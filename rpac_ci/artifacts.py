@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rpac_ci.errors import CommandError, RunNotFoundError, SourceError
 from rpac_ci.jobs import Keys
+from rpac_ci.log_paths import RunPath
 from rpac_ci.records import OutputFile
-from rpac_ci.reproduction_log import RunPath
 from rpac_ci.steps import read_log
 from rpac_ci.workspace import Workspace
 

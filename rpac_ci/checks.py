@@ -16,7 +16,6 @@ from rpac_ci.experiment_model import Compare, EquivalenceRule, FileRule, MetricR
 from rpac_ci.jobs import METRICS_FILE, is_pattern, matches
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import (
-    GOOD,
     Agreement,
     Check,
     ContentComparison,
@@ -348,51 +347,6 @@ def _comparison(path: str, reference: str, record: RunRecord) -> ContentComparis
     return next(
         (c for c in record.outcome.comparisons if c.path == path and c.reference == reference), None
     )
-
-
-# --- a reference that contradicts itself --------------------------------------------------------
-
-
-def doubts(
-    pipeline: Pipeline, check: Check, record: RunRecord, peers: Sequence[ReferenceRun]
-) -> str:
-    """
-    Why a difference is no evidence: the reference does not pass its own comparison.
-
-    Args:
-        pipeline: with the rules.
-        check: that found a difference.
-        record: of the run.
-        peers: reference runs of the same science.
-
-    Returns:
-        The reason; empty when the reference agrees with itself.
-    """
-    rule = pipeline.verify.get(check.name) or rule_of(check.name, pipeline.verify)
-    if isinstance(rule, MetricRule):
-        return _metric_doubts(check.name, rule, record.reference.kind, peers)
-    if isinstance(rule, FileRule) and rule.compare is Compare.BYTES and not rule.sha256:
-        hashes = {run.outputs[check.name] for run in peers if check.name in run.outputs}
-        return "the accepted runs have different files" if len(hashes) > 1 else ""
-    return ""
-
-
-def _metric_doubts(
-    name: str, rule: MetricRule, kind: ReferenceKind, peers: Sequence[ReferenceRun]
-) -> str:
-    values = {run.run: run.metrics[name].value for run in peers if name in run.metrics}
-    if kind is not ReferenceKind.RUN and rule.expect is not None:
-        for run, value in values.items():
-            difference = Fraction(str(value)) - Fraction(str(rule.expect))
-            if agreement_of(difference, rule.expect, rule) not in GOOD:
-                return f"the accepted run {run} does not agree with the declared value either"
-        return ""
-    for first in values.values():
-        for second in values.values():
-            difference = Fraction(str(second)) - Fraction(str(first))
-            if agreement_of(difference, first, rule) not in GOOD:
-                return "the accepted runs do not agree with each other"
-    return ""
 
 
 # --- words --------------------------------------------------------------------------------------

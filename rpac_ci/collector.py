@@ -20,6 +20,7 @@ from rpac_ci.fast_import import NewCommit, chain, link
 from rpac_ci.git import CommitInfo, Git, TreeEntry
 from rpac_ci.inbox import Notify
 from rpac_ci.log_entries import EntryName, check_entries, is_document
+from rpac_ci.log_paths import LOG_REF, REPORTS
 from rpac_ci.log_remote import (
     BATCH,
     CONFLICT,
@@ -30,7 +31,6 @@ from rpac_ci.log_remote import (
     Update,
 )
 from rpac_ci.origins import dispatched, planned_pipeline
-from rpac_ci.reproduction_log import LOG_REF, REPORTS
 
 LIMIT_S = 120.0
 MAX_MESSAGE = 16 * 1024

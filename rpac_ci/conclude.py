@@ -19,11 +19,12 @@ from rpac_ci.formats.timeline import timeline
 from rpac_ci.formats.training import CURVES, training_curves
 from rpac_ci.git_writing import GitWriter
 from rpac_ci.jobs import Keys, content_key
+from rpac_ci.log_paths import run_folder
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.quantities import count
 from rpac_ci.recording import build
 from rpac_ci.records import OutputFile, RunRecord, Verdict
-from rpac_ci.reproduction_log import Entry, run_folder
+from rpac_ci.reproduction_log import Entry
 from rpac_ci.run import fold
 from rpac_ci.verdict import judge
 from rpac_ci.workspace import LOCAL, Place, Workspace

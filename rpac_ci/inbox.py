@@ -12,9 +12,9 @@ from rpac_ci.errors import HistoryError
 from rpac_ci.fast_import import NewCommit, link, orphans
 from rpac_ci.git import Git, GitError, TreeEntry
 from rpac_ci.log_entries import EntryName, check_entries, is_document, of_paths
+from rpac_ci.log_paths import LOG_REF
 from rpac_ci.log_remote import BATCH, INBOX, Listing, LogRemote, Update, same_documents
 from rpac_ci.ref_writer import RefWriter
-from rpac_ci.reproduction_log import LOG_REF
 
 _ROUNDS = 10
 Notify = Callable[[str], None]

@@ -20,9 +20,10 @@ from rpac_ci.errors import RpacError
 from rpac_ci.git import Git, TreeEntry
 from rpac_ci.jobs import Keys
 from rpac_ci.log_entries import EntryName
+from rpac_ci.log_paths import LOG_REF, REPORTS
 from rpac_ci.pipeline import Pipeline, science
 from rpac_ci.records import RunRecord
-from rpac_ci.reproduction_log import LOG_REF, REPORTS, ReproductionLog
+from rpac_ci.reproduction_log import ReproductionLog
 from rpac_ci.storage import Storage
 from rpac_ci.verdict import judge
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rpac_ci.errors import HistoryError
 from rpac_ci.git import Git, GitError, TreeEntry
 from rpac_ci.log_entries import is_document
-from rpac_ci.reproduction_log import LOG_REF
+from rpac_ci.log_paths import LOG_REF
 
 INBOX = "refs/rpac/inbox/"
 CONFLICT = "refs/rpac/conflict/"

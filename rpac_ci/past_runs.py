@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from rpac_ci.errors import CommandError
 from rpac_ci.filters import KEYS, QUOTES, Filter
 from rpac_ci.git import Git
+from rpac_ci.log_paths import RunPath
 from rpac_ci.origins import BOT, UNVERIFIED, dispatched
-from rpac_ci.reproduction_log import ReproductionLog, RunPath
+from rpac_ci.reproduction_log import ReproductionLog
 
 if TYPE_CHECKING:
     from rpac_ci.history_index import HistoryIndex

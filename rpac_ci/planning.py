@@ -22,6 +22,7 @@ from rpac_ci.equivalence import MIN_SEEDS, Sample, power, seeds_needed
 from rpac_ci.errors import CommandError, HistoryError, PolicyError
 from rpac_ci.experiment_model import Compare, EquivalenceRule, FileRule
 from rpac_ci.locators import FileLocator, parse_locator
+from rpac_ci.log_paths import RunPath
 from rpac_ci.pipeline import DataRef, Definition, Pipeline, compile_pipeline, differences, science
 from rpac_ci.quantities import count
 from rpac_ci.records import (
@@ -33,7 +34,7 @@ from rpac_ci.records import (
     has_its_science,
 )
 from rpac_ci.references import accepted_or_declared, read_record
-from rpac_ci.reproduction_log import ReproductionLog, RunPath
+from rpac_ci.reproduction_log import ReproductionLog
 from rpac_ci.source_trees import SourceTree
 from rpac_ci.sources import ContentCache
 from rpac_ci.traffic import Transfer, transfers

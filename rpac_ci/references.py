@@ -8,9 +8,10 @@ from rpac_ci.canonical import canonical_json
 from rpac_ci.driver import load_pipeline
 from rpac_ci.errors import HistoryError, RpacError
 from rpac_ci.experiment_model import Rule
+from rpac_ci.log_paths import RunPath
 from rpac_ci.pipeline import Definition, science
 from rpac_ci.records import Reference, ReferenceKind, ReferenceRun, RunRecord, Status, as_reference
-from rpac_ci.reproduction_log import ReproductionLog, RunPath
+from rpac_ci.reproduction_log import ReproductionLog
 from rpac_ci.workspace import Workspace
 
 FEW = 3  # reference runs whose packages are kept one by one

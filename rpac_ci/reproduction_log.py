@@ -16,7 +16,7 @@ import posixpath
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -25,35 +25,13 @@ from rpac_ci.current_branch import CurrentBranch
 from rpac_ci.errors import CommandError, HistoryError, RunNotFoundError
 from rpac_ci.fast_import import NewCommit, advance, put
 from rpac_ci.git import Git, GitError
+from rpac_ci.log_paths import LOG_REF, REPORTS, RunPath
 from rpac_ci.ref_writer import RefWriter
 
-LOG_REF = "refs/heads/rpac/log"
-REPORTS = "reports"
 _EXPERIMENT = re.compile(r"[a-z0-9-]+")
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _RUN = re.compile(r"[0-9A-Za-z-]+")
 _ACCEPTED = re.compile(r"([0-9A-Za-z-]+)\.json")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class RunPath:
-    """Where a run stands in the log; sorts by time."""
-
-    run: str
-    experiment: str
-    ref: str
-    tree: str = field(default="", compare=False)  # git's id of the folder
-    refs: tuple[str, ...] = field(default=(), compare=False)  # every log that has the run
-
-    @property
-    def folder(self) -> str:
-        """The run's folder, from the top of the repository."""
-        return run_folder(self.experiment, self.run)
-
-    @property
-    def place(self) -> str:
-        """How git's object names of the folder's files begin; shortest where the tree is known."""
-        return f"{self.tree}:" if self.tree else f"{self.ref}:{self.folder}/"
 
 
 class _Month(NamedTuple):
@@ -63,11 +41,6 @@ class _Month(NamedTuple):
     tree: str
     experiment: str
     ref: str
-
-
-def run_folder(experiment: str, run: str) -> str:
-    """`reports/<experiment>/<yyyy-mm>/<run>`; the month is the run id's own."""
-    return f"{REPORTS}/{experiment}/{run[:4]}-{run[4:6]}/{run}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,13 @@ from rpac_ci.formats.study import figures, page
 from rpac_ci.git import Git
 from rpac_ci.git_writing import GitWriter
 from rpac_ci.jobs import RunId
+from rpac_ci.log_paths import REPORTS
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.planning import Plan, make_plan, make_plans, power_remarks
 from rpac_ci.quantities import count
 from rpac_ci.records import RunRecord
 from rpac_ci.references import parse_record
-from rpac_ci.reproduction_log import REPORTS, Entry, ReproductionLog
+from rpac_ci.reproduction_log import Entry, ReproductionLog
 from rpac_ci.run import new_run_id
 from rpac_ci.studies import Planned, StudyRecord, build
 from rpac_ci.study_words import MAX_MEMBERS, Axes, changes_of, members

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rpac_ci.checks import check_outputs, check_rules, check_the_rest, doubts
+from rpac_ci.checks import check_outputs, check_rules, check_the_rest
 from rpac_ci.errors import ExitCode
 from rpac_ci.grades import grade, weak_inputs
 from rpac_ci.pipeline import Pipeline, science
@@ -26,6 +26,7 @@ from rpac_ci.records import (
     Status,
     Verdict,
 )
+from rpac_ci.reference_doubts import doubts
 
 IDENTICAL = (Agreement.IDENTICAL, Agreement.SAME_CONTENT)
 _INCONCLUSIVE = ("inconclusive", ExitCode.INCONCLUSIVE)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rpac_ci.canonical import Json, readable_json
 from rpac_ci.git import Git
-from rpac_ci.reproduction_log import Entry, run_folder
+from rpac_ci.log_paths import run_folder
+from rpac_ci.reproduction_log import Entry
 
 RUN = "20260102T030405Z-0a1b2c3d"
 LATER = "20260203T040506Z-11111111"

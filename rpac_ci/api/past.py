@@ -14,6 +14,7 @@ from rpac_ci.driver import load_pipeline
 from rpac_ci.errors import HistoryError
 from rpac_ci.filters import parse_filters
 from rpac_ci.git import Git
+from rpac_ci.log_paths import REPORTS, RunPath
 from rpac_ci.past_runs import PastRun
 from rpac_ci.records import (
     ContentComparison,
@@ -25,7 +26,7 @@ from rpac_ci.records import (
     has_its_science,
 )
 from rpac_ci.references import read_record
-from rpac_ci.reproduction_log import REPORTS, Entry, ReproductionLog, RunPath
+from rpac_ci.reproduction_log import Entry, ReproductionLog
 from rpac_ci.sources import ContentCache
 from rpac_ci.studies import StudyRecord
 from rpac_ci.workspace import Workspace

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rpac_ci.errors import HistoryError
 from rpac_ci.git import Git
-from rpac_ci.reproduction_log import REPORTS
+from rpac_ci.log_paths import REPORTS
 from rpac_ci.workspace import Workspace
 
 # large files are data that an experiment declares; their content is not fetched here

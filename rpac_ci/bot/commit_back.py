@@ -15,8 +15,8 @@ from rpac_ci.bot.ledger import who
 from rpac_ci.errors import HistoryError
 from rpac_ci.fast_import import NewCommit, chain, link
 from rpac_ci.git import Git, TreeEntry
+from rpac_ci.log_paths import REPORTS
 from rpac_ci.log_remote import LogRemote, Update
-from rpac_ci.reproduction_log import REPORTS
 from rpac_ci.site_config import CommitBack
 
 if TYPE_CHECKING:

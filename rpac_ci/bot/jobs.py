@@ -27,10 +27,11 @@ from rpac_ci.events import Event, Kind, timestamp
 from rpac_ci.git import Git
 from rpac_ci.inbox import push
 from rpac_ci.log_entries import EntryFile, EntryName, check_entry
+from rpac_ci.log_paths import RunPath, run_folder
 from rpac_ci.pipeline import Pipeline
 from rpac_ci.records import RunRecord
 from rpac_ci.references import parse_record, read_record
-from rpac_ci.reproduction_log import Entry, ReproductionLog, RunPath, run_folder
+from rpac_ci.reproduction_log import Entry, ReproductionLog
 from rpac_ci.run import Step, fold
 from rpac_ci.source_trees import SourceTree
 from rpac_ci.verdict import judge

@@ -20,7 +20,7 @@ from rpac_ci.github.actions import Level, annotation
 from rpac_ci.github.answers import Annotation, ChangedFile
 from rpac_ci.github.events import PullAction, PullChanged
 from rpac_ci.log_entries import is_document
-from rpac_ci.reproduction_log import REPORTS
+from rpac_ci.log_paths import REPORTS
 from rpac_ci.site_config import CONFIG_FILE, SiteConfig, parse_site_text
 from rpac_ci.workspace import Workspace
 

@@ -18,9 +18,10 @@ from rpac_ci.collector import collect
 from rpac_ci.commands import Plan
 from rpac_ci.errors import CommandError, RpacError
 from rpac_ci.inbox import push
+from rpac_ci.log_paths import REPORTS
 from rpac_ci.planning import make_plan
 from rpac_ci.policy import Kind
-from rpac_ci.reproduction_log import REPORTS, ReproductionLog
+from rpac_ci.reproduction_log import ReproductionLog
 from rpac_ci.run import new_run_id
 from rpac_ci.side_by_side import KEY, Column, SideBySide, refused
 from rpac_ci.source_trees import SourceFile

@@ -8,8 +8,8 @@ from statistics import fmean
 from rpac_ci.formats.charts import Panel, chart
 from rpac_ci.formats.markdown import check_table
 from rpac_ci.formats.markdown_parts import details, table, text
+from rpac_ci.log_paths import run_folder
 from rpac_ci.quantities import format_duration, format_value
-from rpac_ci.reproduction_log import run_folder
 from rpac_ci.studies import Member, StudyRecord, numeric
 
 MAX_PANELS, MAX_COLUMNS = 6, 6

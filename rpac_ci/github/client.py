@@ -1,9 +1,8 @@
 """
-GitHub's API: the only module that calls it, and the only one that imports PyGithub.
+GitHub's API, as far as rpac needs it: one method for each thing that is asked or told.
 
-PyGithub signs, connects and encodes; what it would do on its own is switched off: it repeats POST,
-sleeps until a limit is over, and fetches whole objects for one field. Here every method makes one
-request when all goes well (longer lists: one a page); `transport` decides what is repeated.
+Every method makes one request when all goes well (longer lists: one a page). `transport` decides
+what is repeated, and `wire` sends it.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rpac_ci import __version__
 from rpac_ci.errors import GitHubError
 from rpac_ci.github import answers as github_answers
 from rpac_ci.github import limits as github_limits
+from rpac_ci.github import wire
 from rpac_ci.github.actions import redact
 from rpac_ci.github.answers import Annotation, ChangedFile, CommentRef, Job, PullInfo, Role
 from rpac_ci.github.calls import PAGE, Calls, readable
@@ -34,7 +33,6 @@ MAX_ANNOTATIONS = 50  # a request
 MAX_TITLE = 255
 
 _MARKER = re.compile(r"<!-- [!-~][ -~]{0,200} -->")
-_API_VERSION = "2022-11-28"
 
 
 class GitHub(Settings):
@@ -325,7 +323,7 @@ class GitHub(Settings):
             self._calls.pages(path, github_answers.job, {"filter": "latest"}, within="jobs")
         )
 
-    # who we are, and PyGithub
+    # who we are, and what is sent
 
     def _own_comment(self, made: Fields) -> CommentRef:
         if made.has("user"):
@@ -351,8 +349,8 @@ class GitHub(Settings):
     ) -> tuple[int, Mapping[str, str], str]:
         self.requests += 1
         if self._requester is None:
-            self._requester = _requester(self._api_url, self._token, self._timeout_s)
-        return _sent(self._requester, verb, path, query, self._without_secrets(body))
+            self._requester = wire.requester(self._api_url, self._token, self._timeout_s)
+        return wire.sent(self._requester, verb, path, query, self._without_secrets(body))
 
     def _without_secrets(self, value: Json) -> Json:
         """What is said in public holds no token, wherever it may have come from."""
@@ -363,54 +361,6 @@ class GitHub(Settings):
         if isinstance(value, (list, tuple)):
             return [self._without_secrets(item) for item in value]
         return value
-
-
-def _requester(api_url: str, token: str, timeout_s: int) -> Requester:
-    from github import Auth, Github
-
-    client = Github(
-        auth=Auth.Token(token) if token else None,
-        base_url=api_url,
-        timeout=timeout_s,
-        user_agent=f"rpac-ci/{__version__}",
-        retry=None,
-        seconds_between_requests=None,
-        seconds_between_writes=None,
-        lazy=True,
-        api_version=_API_VERSION,
-    )
-    return client.requester
-
-
-def _sent(
-    requester: Requester, verb: str, path: str, query: Query | None, body: Json
-) -> tuple[int, Mapping[str, str], str]:
-    """
-    One request over the wire.
-
-    The texts of exceptions stay out of messages: they may quote addresses and headers.
-    """
-    from requests import exceptions
-
-    table: tuple[tuple[type[Exception], str, str, bool], ...] = (
-        (exceptions.Timeout, "did not answer in time", "try again later", True),
-        (
-            exceptions.SSLError,
-            "shows a certificate that is not trusted here",
-            "REQUESTS_CA_BUNDLE names the file of trusted authorities",
-            False,
-        ),
-        (exceptions.ConnectionError, "cannot be reached", "try again later", True),
-        (exceptions.RequestException, "broke off its answer", "try again later", True),
-        (ValueError, "answered with headers that are not understood", "", True),
-        (RuntimeError, "sends to another address", "see GITHUB_API_URL", False),
-    )
-    parameters = dict(query) if query else None
-    try:
-        return requester.requestJson(verb, path, parameters=parameters, input=body)
-    except tuple(row[0] for row in table) as exc:
-        _, what, hint, transient = next(row for row in table if isinstance(exc, row[0]))
-        raise GitHubError(f"GitHub {what}: {verb} {path}", hint=hint, transient=transient) from exc
 
 
 def _marked(body: str, marker: str) -> str:

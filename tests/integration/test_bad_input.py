@@ -23,7 +23,8 @@ import trustme
 
 from rpac_ci import downloads
 from rpac_ci.git import Git
-from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
+from rpac_ci.log_paths import run_folder
+from rpac_ci.reproduction_log import Entry, ReproductionLog
 from tests.conftest import QUICK, QUICK_MAIN, WriteExperiment, git
 from tests.integration.conftest import NOTHING, Answer, Terminal
 from tests.standins import web

@@ -21,7 +21,8 @@ import pytest
 from rpac_ci.collector import collect
 from rpac_ci.git import Git
 from rpac_ci.inbox import push
-from rpac_ci.reproduction_log import LOG_REF, ReproductionLog
+from rpac_ci.log_paths import LOG_REF
+from rpac_ci.reproduction_log import ReproductionLog
 from tests.conftest import ROOT, WriteExperiment, git
 from tests.entries import contents, expected, make_bare, make_clone, run_entry
 from tests.integration.conftest import Terminal, until

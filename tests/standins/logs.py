@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rpac_ci.reproduction_log import LOG_REF, run_folder
+from rpac_ci.log_paths import LOG_REF, run_folder
 
 ASSETS = Path(__file__).parent.parent / "assets"
 EXPERIMENTS = 200

@@ -17,8 +17,9 @@ from rpac_ci.fast_import import NewCommit, link, orphans
 from rpac_ci.git import Git
 from rpac_ci.inbox import push
 from rpac_ci.log_entries import MAX_RUN_BYTES
+from rpac_ci.log_paths import LOG_REF
 from rpac_ci.log_remote import CONFLICT, INBOX, QUARANTINE
-from rpac_ci.reproduction_log import LOG_REF, Entry, ReproductionLog
+from rpac_ci.reproduction_log import Entry, ReproductionLog
 from tests.conftest import git
 from tests.entries import (
     LATER,

@@ -23,9 +23,10 @@ from rpac_ci.filters import parse_filters
 from rpac_ci.git import Git
 from rpac_ci.history_index import INDEX_FILE, HistoryIndex
 from rpac_ci.history_table import history_table
+from rpac_ci.log_paths import LOG_REF, run_folder
 from rpac_ci.past_runs import PastRun, find, understand
 from rpac_ci.records import RunRecord
-from rpac_ci.reproduction_log import LOG_REF, Entry, ReproductionLog, run_folder
+from rpac_ci.reproduction_log import Entry, ReproductionLog
 from tests.conftest import ROOT, asset, git
 from tests.standins.logs import make_record, write_log
 

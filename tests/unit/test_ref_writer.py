@@ -13,8 +13,9 @@ from rpac_ci import ref_writer
 from rpac_ci.errors import HistoryError
 from rpac_ci.fast_import import NewCommit, advance, put
 from rpac_ci.git import Git, GitError
+from rpac_ci.log_paths import LOG_REF
 from rpac_ci.ref_writer import RefWriter
-from rpac_ci.reproduction_log import LOG_REF, ReproductionLog
+from rpac_ci.reproduction_log import ReproductionLog
 from tests.conftest import ROOT, git
 from tests.entries import LATER, RUN, run_entry
 

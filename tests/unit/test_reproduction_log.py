@@ -17,7 +17,8 @@ from rpac_ci.errors import HistoryError, RunNotFoundError
 from rpac_ci.fast_import import NewCommit, Runs, chain
 from rpac_ci.git import Git
 from rpac_ci.git_writing import GitWriter
-from rpac_ci.reproduction_log import LOG_REF, Entry, ReproductionLog, run_folder
+from rpac_ci.log_paths import LOG_REF, run_folder
+from rpac_ci.reproduction_log import Entry, ReproductionLog
 from tests.conftest import ROOT, git
 
 RUN = "20260102T030405Z-0a1b2c3d"
@@ -192,7 +193,8 @@ ADD_FIVE = """\
 import pathlib, sys
 from rpac_ci.git import Git
 from rpac_ci.git_writing import GitWriter
-from rpac_ci.reproduction_log import Entry, ReproductionLog, run_folder
+from rpac_ci.log_paths import run_folder
+from rpac_ci.reproduction_log import Entry, ReproductionLog
 writer, log = sys.argv[2], ReproductionLog(Git(pathlib.Path(sys.argv[1])))
 sys.stdin.read(1)  # everybody starts at once
 for number in range(5):

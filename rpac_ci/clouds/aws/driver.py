@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rpac_ci import catalog
 from rpac_ci.canonical import Json
 from rpac_ci.clouds.aws import shape_removal
 from rpac_ci.clouds.aws.batch_jobs import ENDED, OPEN, POLL_S, BatchJobs, is_waiting, state_of
 from rpac_ci.clouds.aws.board import JobBoard
 from rpac_ci.clouds.aws.clients import TRIES, Aws, clients
+from rpac_ci.clouds.aws.costs import cost_usd
 from rpac_ci.clouds.aws.errors import code_of, translated
 from rpac_ci.clouds.aws.plan import CLOUD, job_of
 from rpac_ci.clouds.aws.requests import MAX_VCPUS, Job, Shape, log_group
@@ -169,7 +169,8 @@ class AwsCloud:
         left["definitions"] = len(self._definitions(self._name(spec)))
         if any(left.values()):
             raise CloudError(f"{spec.run} still has {left} on AWS", transient=True)
-        return {"left": left, "cost_usd": self._cost(spec, said)}
+        cost = cost_usd(spec, self._aws.region, said, self._batch.describe)
+        return {"left": left, "cost_usd": cost}
 
     def leftovers(self) -> list[Leftover]:
         """Jobs that are not over, and definitions, of any run of this repository."""
@@ -324,22 +325,6 @@ class AwsCloud:
             [said] = self._batch.describe([job]) or [{}]
         stream = said.get("container", {}).get("logStreamName")
         return str(stream) if stream else None
-
-    def _cost(self, spec: JobSpec, said: list[dict[str, Any]]) -> float | None:
-        """Time of the containers at the catalog's price; None where there is no price."""
-        price = catalog.load(CLOUD).price(spec.machine or "", self._aws.region, spot=spec.spot)
-        if price is None:
-            return None
-        if spec.mode == Mode.GANG and spec.nodes > 1:  # an array itself has no times
-            arrays = [one["jobId"] for one in said]
-            said = self._batch.describe([f"{job}:{n}" for job in arrays for n in range(spec.nodes)])
-        times = [
-            (one["stoppedAt"] - one["startedAt"]) / 1000
-            for one in said
-            if one.get("startedAt") and one.get("stoppedAt")
-        ]
-        nodes = spec.nodes if spec.mode == Mode.MNP else 1
-        return sum(catalog.usd(price, seconds, nodes) for seconds in times)
 
 
 def _submitted(spec: JobSpec) -> str:
