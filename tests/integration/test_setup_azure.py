@@ -120,6 +120,9 @@ def test_what_would_change_is_shown_and_nothing_is_done_unasked(
         else:
             assert "resource group rpac-lab, which is made" in answer.out
             assert "add     rpac-lab-nodes (Microsoft.ManagedIdentity/" in answer.out
+            for kind in ("roleDefinitions", "roleAssignments"):
+                role = r"add +rpac lab nodes of runs \(\w+\) \(Microsoft.Authorization/"
+                assert re.search(role + kind, answer.out), "not by its number"
             assert "register Microsoft.Batch" in answer.out
             assert "repo:Lab/experiments:environment:rpac-cloud" in answer.out
             assert "only write and add/action below runs/*" in answer.out

@@ -180,13 +180,14 @@ def what_if(
     if answer.get("status", "Succeeded") != "Succeeded":
         raise failed(doing, answer.get("error"))
     told = answer.get("properties", {}).get("changes", [])
+    roles = _roles(told)
     return WhatIf(
         changes=tuple(
-            _change(one, _CHANGES[one["changeType"]])
+            _change(one, _CHANGES[one["changeType"]], roles)
             for one in told if one["changeType"] in _CHANGES
         ),
         uncertain=tuple(
-            _change(one, "perhaps") for one in told if one["changeType"] == _UNCERTAIN
+            _change(one, "perhaps", roles) for one in told if one["changeType"] == _UNCERTAIN
         ),
     )  # fmt: skip
 
@@ -222,8 +223,23 @@ def _properties(template: Json, parameters: Mapping[str, Any]) -> Json:
     return {"mode": "Incremental", "template": template, "parameters": values}
 
 
-def _change(change: Mapping[str, Any], action: str) -> ResourceChange:
-    kind, resource = kind_and_name(str(change.get("resourceId", "")))
+def _roles(changes: list[Mapping[str, Any]]) -> dict[str, str]:
+    """Roles and their assignments, whose own names are numbers: id -> name of the role."""
+    said = {
+        str(one.get("resourceId")): (one.get("after") or one.get("before") or {}).get(
+            "properties", {}
+        )
+        for one in changes
+    }
+    names = {number: str(what["roleName"]) for number, what in said.items() if "roleName" in what}
+    given = {number: names.get(str(what.get("roleDefinitionId"))) for number, what in said.items()}
+    return names | {number: name for number, name in given.items() if name}
+
+
+def _change(change: Mapping[str, Any], action: str, roles: Mapping[str, str]) -> ResourceChange:
+    number = str(change.get("resourceId", ""))
+    kind, resource = kind_and_name(number)
+    resource = roles.get(number, resource)
     details = [str(one["path"]) for one in change.get("delta") or []]
     if reason := change.get("unsupportedReason"):
         details = [" ".join(str(reason).split())[:200]]
