@@ -10,7 +10,7 @@ import click
 
 from rpac_ci.filters import Filter
 from rpac_ci.past_runs import PastRun
-from rpac_ci.quantities import format_duration
+from rpac_ci.quantities import format_duration, format_usd
 
 _SHOWN = ("cloud", "nodes", "verdict")  # keys that have a column anyway
 _STARTED = ("since", "until")
@@ -59,7 +59,7 @@ def _shown(item: Filter, run: PastRun) -> str:
         case "duration":
             return format_duration(value)
         case "cost":
-            return f"{value:.2f} USD"
+            return format_usd(value)
         case "commit" | "data":
             return str(value)[:12]
         case _:

@@ -57,6 +57,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def format_usd(dollars: float) -> str:
+    """5.0 -> `5.00 USD`, 0.00181 -> `0.0018 USD`."""
+    return f"{dollars:.2f} USD" if not 0 < dollars < 0.01 else f"{dollars:.2g} USD"
+
+
 def count(number: int, noun: str, several: str = "") -> str:
     """1, node -> `1 node`; 2, node -> `2 nodes`; 2, entry, entries -> `2 entries`."""
     return f"{number} {noun}" if number == 1 else f"{number} {several or noun + 's'}"

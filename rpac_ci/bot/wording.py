@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from rpac_ci.github.limits import mention_safe
+from rpac_ci.quantities import format_usd
 
 
 def quiet(value: str) -> str:
@@ -32,4 +33,4 @@ def dollars(value: float | None) -> str:
     """0.0 -> `nothing`; None -> `not known`."""
     if value is None:
         return "not known"
-    return f"{value:.2f} USD" if value else "nothing"
+    return format_usd(value) if value else "nothing"

@@ -11,7 +11,7 @@ from rpac_ci.formats.markdown_parts import code, details, fence, table, text
 from rpac_ci.formats.performance import performance_section
 from rpac_ci.formats.training import training_section
 from rpac_ci.pipeline import Pipeline
-from rpac_ci.quantities import count, format_bytes, format_duration, format_value
+from rpac_ci.quantities import count, format_bytes, format_duration, format_usd, format_value
 from rpac_ci.records import (
     Agreement,
     Check,
@@ -80,7 +80,7 @@ def _head(record: RunRecord) -> str:
         ("Code", _source(record)),
         (
             "Cost",
-            "unknown" if record.outcome.cost_usd is None else f"{record.outcome.cost_usd:.2f} USD",
+            "unknown" if record.outcome.cost_usd is None else format_usd(record.outcome.cost_usd),
         ),
     ]
     if record.identity.reproduces:
@@ -337,7 +337,8 @@ def _outputs(record: RunRecord) -> str:
     if not rows:
         return ""
     lines = ["## Outputs", "", table(("File", "Size", "SHA-256"), rows)]
-    lines += ["", f"Get them with `rpac fetch {record.run}` where the run was made."]
+    where = ", where the run was made" if record.circumstances.cloud == "local" else ""
+    lines += ["", f"Get them with `rpac fetch {record.run}`{where}."]
     if record.outcome.extra:
         extra = ", ".join(f"`{code(path)}`" for path in record.outcome.extra[:10])
         lines += ["", f"Not declared, so not kept: {extra}"]

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from rpac_ci.policy.facts import Action, Facts, Kind, Planned
 from rpac_ci.policy.rules import COMMIT, Rule
+from rpac_ci.quantities import format_usd
 from rpac_ci.site_config import SiteConfig
 
 _SHA_PREFIX = re.compile(r"[0-9a-f]{7,64}")
@@ -107,14 +108,9 @@ def _over_cloud(request: Request) -> bool:
     return spent is not None and _exceeds(budget, request, spent.clouds.get(cloud, 0.0))
 
 
-def usd(dollars: float) -> str:
-    """5.0 -> `5.00 USD`, 0.001 -> `0.001 USD`."""
-    return f"{dollars:.2f} USD" if not 0 < dollars < 0.01 else f"{dollars:.3g} USD"
-
-
 def _over(budget: str) -> Callable[[Request], str]:
     def says(request: Request) -> str:
-        return f"{usd(request.reckoned)} at worst is more than {budget} has left"
+        return f"{format_usd(request.reckoned)} at worst is more than {budget} has left"
 
     return says
 
@@ -158,7 +154,7 @@ PLAN: tuple[Rule[Request], ...] = (
     Rule(
         "cost-limit-too-low",
         lambda r: r.plan.cost_limit is not None and r.plan.cost_low > r.plan.cost_limit,
-        lambda r: f"it costs {usd(r.plan.cost_low)} at least, more than its own limit",
+        lambda r: f"it costs {format_usd(r.plan.cost_low)} at least, more than its own limit",
         "raise cost= or limits.cost, or ask for less",
     ),
     Rule(
@@ -170,7 +166,7 @@ PLAN: tuple[Rule[Request], ...] = (
     Rule(
         "over-run-budget",
         lambda r: _exceeds(r.config.budgets.run, r),
-        lambda r: f"{usd(r.reckoned)} at worst is more than one run may cost",
+        lambda r: f"{format_usd(r.reckoned)} at worst is more than one run may cost",
         "fewer or smaller machines, or less time",
     ),
     Rule("over-cloud-budget", _over_cloud, _over("this month's budget of the cloud"), _WAIT),
@@ -192,8 +188,8 @@ QUESTIONS: tuple[Rule[Request], ...] = (
         "cost-above-limit",
         lambda r: r.reckoned > r.config.auto_approve_below,
         lambda r: (
-            f"it may cost {usd(r.reckoned)}, and without an approval at most "
-            f"{usd(r.config.auto_approve_below)} are spent"
+            f"it may cost {format_usd(r.reckoned)}, and without an approval at most "
+            f"{format_usd(r.config.auto_approve_below)} are spent"
         ),
         _APPROVE,
         Kind.ASK,
