@@ -13,10 +13,11 @@ from rpac_ci.errors import StorageError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
 
-# for so long is asked again; obstore's own ten tries are over in two seconds, and with them were
-# a node whose network blinked
-PATIENCE = timedelta(seconds=30)
-_LONGEST_PAUSE = timedelta(seconds=3)
+# A store that is away is asked again for about half a minute. obstore's own ten tries are over in
+# two seconds, and with them were a node whose network blinked. One request may stall for 30 s,
+# so the time for all tries has to be longer than that.
+_TRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 30, timedelta(milliseconds=100), timedelta(seconds=3)
+_GIVE_UP = timedelta(minutes=3)
 _AZURE_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY",
     "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN",
@@ -84,15 +85,11 @@ def _open_azure(url: str) -> ObjectStore:
 
 
 def _retries() -> RetryConfig:
-    """Ended by the time alone: pauses grow at random, so a number of tries says little of it."""
     return {
-        "max_retries": 1_000,
-        "retry_timeout": PATIENCE,
-        "backoff": {
-            "init_backoff": timedelta(milliseconds=100),
-            "max_backoff": _LONGEST_PAUSE,
-            "base": 2,
-        },
+        "max_retries": _TRIES,
+        "retry_timeout": _GIVE_UP,
+        # a pause is of random length, up to three times the one before
+        "backoff": {"init_backoff": _FIRST_PAUSE, "max_backoff": _LONGEST_PAUSE, "base": 3},
     }
 
 
