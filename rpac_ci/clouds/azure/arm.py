@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rpac_ci import __version__
 from rpac_ci.clouds.azure import paces
-from rpac_ci.clouds.azure.clients import CONNECT_S, ENDPOINT, READ_S, retries, signed_in
+from rpac_ci.clouds.azure.clients import AZURE, CONNECT_S, ENDPOINT, READ_S, retries, signed_in
 from rpac_ci.clouds.azure.errors import error_of, missing_sdk, translated
 from rpac_ci.errors import CancelledError, CloudError, ProvisioningError
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 Tell: TypeAlias = Callable[[str], None]
 
-AZURE = "https://management.azure.com"
 SCOPE = f"{AZURE}/.default"
 LIMIT_S = 3600.0
 RESOURCES = "2021-04-01"  # of resource groups, resources and providers

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rpac_ci import __version__
+from rpac_ci.clouds.azure import connections
 from rpac_ci.clouds.azure.credentials import credential
 from rpac_ci.clouds.azure.errors import missing_sdk, translated
 from rpac_ci.errors import CommandError
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 API_VERSION = "2025-06-01"  # of both planes
 ENDPOINT = "AZURE_RESOURCE_MANAGER_ENDPOINT"
+AZURE = "https://management.azure.com"
 CONNECT_S, READ_S = 5, 30
 TRIES = 4
-AT_ONCE = 128  # requests of one process
 METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"})
 
 
@@ -59,8 +60,9 @@ class Azure:
 
         with translated("connecting to Azure Batch"), self._making:
             return BatchClient(
-                self.account.account_url, self._credential, api_version=API_VERSION, **_options()
-            )
+                self.account.account_url, self._credential, api_version=API_VERSION,
+                **_options(self.account.account_url),
+            )  # fmt: skip
 
     @cached_property
     def managed(self) -> BatchManagementClient:
@@ -76,7 +78,7 @@ class Azure:
         with translated("connecting to Azure Resource Manager"), self._making:
             return BatchManagementClient(
                 self._credential, self.account.subscription, elsewhere,
-                api_version=API_VERSION, **_options(),
+                api_version=API_VERSION, **_options(elsewhere or AZURE),
             )  # fmt: skip
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
@@ -108,15 +110,7 @@ class Azure:
 
 def retries() -> RetryPolicy[Any, Any]:
     """What is asked again, and how often."""
-    policy: RetryPolicy[Any, Any] = _options()["retry_policy"]
-    return policy
-
-
-def _options() -> dict[str, Any]:
-    import requests
     from azure.core.pipeline.policies import RetryPolicy
-    from azure.core.pipeline.transport import RequestsTransport
-    from requests.adapters import HTTPAdapter
 
     class Retries(RetryPolicy[Any, Any]):
         """Also of what makes things: they have names, and are found to be there already."""
@@ -124,12 +118,14 @@ def _options() -> dict[str, Any]:
         def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
             return {**super().configure_retries(options), "methods": METHODS}
 
-    session = requests.Session()  # with a connection for every run of a study, not for ten
-    session.mount("https://", HTTPAdapter(pool_maxsize=AT_ONCE, max_retries=0))
+    return Retries(retry_total=TRIES - 1, retry_backoff_max=10)
+
+
+def _options(url: str) -> dict[str, Any]:
     return {
-        "transport": RequestsTransport(session=session),
+        "transport": connections.transport(url),
         "connection_timeout": CONNECT_S, "read_timeout": READ_S,
-        "retry_policy": Retries(retry_total=TRIES - 1, retry_backoff_max=10),
+        "retry_policy": retries(),
         "user_agent": f"rpac/{__version__}",
     }  # fmt: skip
 
