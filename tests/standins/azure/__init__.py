@@ -62,6 +62,7 @@ class _Server(ThreadingHTTPServer):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer is one packet: a second waits 40 ms for the first's receipt
 
             def _any(self) -> None:
                 try:

@@ -322,8 +322,8 @@ class Service:
             del self.jobs[job.asked["id"]]
 
     def _schedule(self, job: Job) -> None:
-        pool = self.pools.get(job.pool)
         waiting = [task for task in job.tasks.values() if task.state == "active"]
+        pool = self.pools.get(job.pool) if waiting else None
         free = [n for n in pool.nodes if n.state == "idle"] if pool else []
         for task, node in zip(waiting, free, strict=False):
             node.become("running")
