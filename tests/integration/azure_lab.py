@@ -39,7 +39,7 @@ from tests.unit.clouds.contract import make_job
 IMAGE = "registry.example.org/lab/quick@sha256:" + "5" * 64
 FOREVER = 10**6
 REPRODUCED, COULD_NOT_RUN = "reproduced: identical", "could not run"
-# what a run asks; a log is asked for twice, once for each file
+# what a run asks
 ASKED = (
     "GetAccount", "ListImages", "CreatePool", "ListPools", "CountNodes", "ListNodes", "CreateJob",
     "CreateTasks", "UpdateJob", "ListTasks", "GetFile", "DeleteJob", "DeletePool", "GetPool",

@@ -39,4 +39,4 @@ class _Written:
         self._writing.join()
 
     def output(self, name: str) -> bytes:
-        return b""
+        return b"rpac node: $ python main.py\n" if name == "stderr.txt" else b""

@@ -136,10 +136,9 @@ class BatchJobs:
 
     def log(self, name: str, index: int) -> str:
         """The last words of a node's program; empty when they are not to be had (any more)."""
-        return "".join(
-            self._file(name, task_id(index), file).decode("utf-8", "replace")
-            for file in ("stdout.txt", "stderr.txt")
-        )
+        # it speaks on the second one; what came to the first instead was never the program
+        files = (self._file(name, task_id(index), file) for file in ("stderr.txt", "stdout.txt"))
+        return next(filter(None, files), b"").decode("utf-8", "replace")
 
     def _file(self, job: str, task: str, file: str) -> bytes:
         kept = b""
