@@ -83,8 +83,8 @@ class NodeBoard:
             with translated("counting nodes"):
                 # the service has no filter for more than one pool
                 return {
-                    pool.pool_id: _sums(pool.dedicated, pool.low_priority)
-                    for pool in self._azure.batch.list_pool_node_counts()
+                    pool["poolId"]: _sums(pool.get("dedicated"), pool.get("lowPriority"))
+                    for pool in self._azure.listed("/nodecounts")
                 }
         except SignInError:
             raise
@@ -94,4 +94,4 @@ class NodeBoard:
 
 def _sums(*kinds: Mapping[str, int] | None) -> dict[str, int]:
     states = ("total", *BUSY, *FREE, *BROKEN)
-    return {state: sum(kind[state] for kind in kinds if kind) for state in states}
+    return {state: sum(kind.get(state, 0) for kind in kinds if kind) for state in states}
