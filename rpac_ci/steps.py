@@ -169,7 +169,7 @@ class Steps:
         """How the job ended, or None while it goes on; looks once."""
         submitted = self._state.results[Step.SUBMIT]
         observed = self.observed = self._cloud.observe(self.spec(), submitted)
-        result = self._storage.get_json(self._keys.result)
+        result = self._storage.get_fixed_json(self._keys.result)
         if observed.state in (JobState.RUNNING, JobState.PENDING):
             phase = self._storage.get_json(self._keys.phase)
             self._tell("moving", phase["name"] if phase else _before_the_nodes(observed))
@@ -196,7 +196,7 @@ class Steps:
     # --- collect and release --------------------------------------------------------------------
 
     def _collect(self) -> dict[str, Any]:
-        result = self._storage.get_json(self._keys.result) or {}
+        result = self._storage.get_fixed_json(self._keys.result) or {}
         outputs = result.get("outputs", [])
         metrics = parse_metrics(self._checked(outputs))
         nodes = []
@@ -255,7 +255,7 @@ class Steps:
 
     def compares(self) -> bool:
         """Whether collecting looks into files, with what the extra `compare` brings."""
-        result = self._storage.get_json(self._keys.result) or {}
+        result = self._storage.get_fixed_json(self._keys.result) or {}
         return bool(self._pairs(result.get("outputs", [])))
 
     def _pairs(self, outputs: list[dict[str, Any]]) -> list[Pair]:

@@ -87,9 +87,11 @@ class Storage:
 
     def get_json(self, key: str) -> Any:
         """The object as JSON, or None when there is none."""
-        data = self.get(key)
+        return None if (data := self.get(key)) is None else self._json(key, data)
+
+    def _json(self, key: str, data: bytes) -> Any:
         try:
-            return None if data is None else json.loads(data)
+            return json.loads(data)
         except ValueError as exc:
             raise StorageError(f"{key} in {self.url} is not JSON: {exc}") from exc
 
@@ -99,6 +101,10 @@ class Storage:
         if data is None and (data := self.get(key)) is not None:
             self._keep(key, data)
         return data
+
+    def get_fixed_json(self, key: str) -> Any:
+        """`get_json` of an object that never changes once it is there."""
+        return None if (data := self.get_fixed(key)) is None else self._json(key, data)
 
     def put_fixed(self, key: str, data: bytes) -> None:
         """`put` an object that never changes from then on."""

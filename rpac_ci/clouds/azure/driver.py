@@ -146,10 +146,10 @@ class AzureCloud:
         """Job and pool deleted, and seen to be gone."""
         name = self._name(spec)
         self._jobs.delete(name)
-        self._delete_pool(spec, name)
+        used = self._delete_pool(spec, name)
         if not self._jobs.is_gone(name, GONE_S):
             raise CloudError(f"the job {name} is still being deleted", transient=True)
-        return {"left": {"jobs": 0, "pools": 0}, "cost_usd": self._cost(spec)}
+        return {"left": {"jobs": 0, "pools": 0}, "cost_usd": self._cost(spec, used)}
 
     def leftovers(self) -> list[Leftover]:
         """Pools and jobs of any run of this repository, also those being deleted."""
@@ -197,27 +197,37 @@ class AzureCloud:
             limit_s=int(longest_s(spec.time_limit_s, spec.waits)), environment=variables,
         )  # fmt: skip
 
-    def _delete_pool(self, spec: JobSpec, name: str) -> None:
-        """Delete the pool, see it gone, and write down what its nodes were used for."""
-        nodes = self._pools.nodes(name)
-        if nodes:
+    def _delete_pool(self, spec: JobSpec, name: str) -> float | None:
+        """
+        Delete the pool, see it gone, and write down what its nodes were used for.
+
+        Returns:
+            Seconds of its nodes, where that was written down now.
+        """
+        used = None
+        if nodes := self._pools.nodes(name):
             # who comes later, after a crash for instance, has no nodes to look at any more
             now = self._storage.now(f"{Keys(spec.run).control}clock")
-            self._storage.create_json(_used(spec), {"seconds": used_s(nodes, now)})
+            seconds = used_s(nodes, now)
+            if self._storage.create_json(_used(spec), {"seconds": seconds}):
+                used = seconds
         self._pools.delete(name)
         if not self._pools.is_gone(name):
             raise CloudError(
                 f"the pool {name} is still being deleted", hint="try again later", transient=True
             )
+        return used
 
-    def _cost(self, spec: JobSpec) -> float | None:
+    def _cost(self, spec: JobSpec, seconds: float | None) -> float | None:
         """Time of the machines at the catalog's price; None where there is no price."""
         region = self._account.location
         price = catalog.load(CLOUD).price(spec.machine or "", region, spot=spec.spot)
         if price is None:
             return None
-        used = self._storage.get_json(_used(spec))
-        return catalog.usd(price, used["seconds"]) if used else 0.0
+        if seconds is None:  # an earlier try may have written it down
+            used = self._storage.get_json(_used(spec))
+            seconds = used["seconds"] if used else None
+        return 0.0 if seconds is None else catalog.usd(price, seconds)
 
 
 def _cpus(machine: str) -> int:

@@ -16,13 +16,12 @@ def until(limit_s: float) -> Iterator[float]:
         limit_s: for all looks together; there is at least one.
 
     Yields:
-        Seconds since the first look.
+        Seconds since the first look, none at the first.
     """
-    begun, pause = time.monotonic(), FIRST_S
+    begun, pause, passed = time.monotonic(), FIRST_S, 0.0
     while True:
-        passed = time.monotonic() - begun
         yield passed
         if passed > limit_s:
             return
         time.sleep(pause)
-        pause = min(LONGEST_S, 1.3 * pause)
+        pause, passed = min(LONGEST_S, 1.3 * pause), time.monotonic() - begun

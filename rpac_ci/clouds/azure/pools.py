@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 START_S = 1200.0  # of nodes, with the pull of the image
 GONE_S = 600.0
 READY = ("idle", "running")
+NODE = ["id", "state", "errors", "allocationTime", "virtualMachineInfo"]  # what is asked of one
 BROKEN = ("unusable", "starttaskfailed", "preempted", "offline", "deallocated")
 
 Body = Callable[[MachineImage], dict[str, Any]]
@@ -68,7 +69,7 @@ class Pools:
         """The nodes of a pool, none when it is gone."""
         try:
             with translated("looking at the nodes"):
-                return list(self._azure.batch.list_nodes(name))
+                return list(self._azure.batch.list_nodes(name, select=NODE))
         except CloudError as exc:
             if code_of(exc) == "PoolNotFound":
                 return []
@@ -132,7 +133,7 @@ class Pools:
         """
         steady_s: float | None = None
         for passed in paces.until(RESIZE_S + START_S):
-            if stopped():
+            if passed and stopped():  # who comes here has just looked
                 raise CloudError("stopped while waiting for machines", transient=True)
             pool = self._look(name)
             if pool is None or pool.state == "deleting":
