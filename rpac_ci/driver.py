@@ -100,6 +100,7 @@ class RunDriver:
         notify: Notify | None = None,
         leaves: Leaves | None = None,
         me: Driver | None = None,
+        log: EventLog | None = None,
     ) -> None:
         """
         Args:
@@ -108,11 +109,12 @@ class RunDriver:
             notify: called with `Progress` as the run goes on.
             leaves: says of a step that is due whether another driver should take it.
             me: how this driver signs; by default as a process of this machine.
+            log: of whoever has just made the run, which knows its events.
         """
         self._workspace = workspace
         self._run = run
         self._keys = Keys(run)
-        self._log = EventLog(workspace.storage, run)
+        self._log = log or EventLog(workspace.storage, run)
         self._me = me or Driver.this()
         self._notify = notify or (lambda _: None)
         self._leaves = leaves

@@ -100,6 +100,11 @@ class EventLog:
         self._is_ours = False  # the last event, and nothing was asked for since
 
     @property
+    def run(self) -> str:
+        """Whose events these are."""
+        return self._keys.run
+
+    @property
     def known(self) -> list[Event]:
         """Events that were read or written here so far."""
         return list(self._events)

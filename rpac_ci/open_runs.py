@@ -58,6 +58,20 @@ def start(
     commit: bool = True,
     waits: Waits | None = None,
 ) -> RunId:
+    """`begin`, for who leaves the run to another driver: its id."""
+    made = begin(workspace, planned, run=run, request=request, commit=commit, waits=waits)
+    return RunId(made.run)
+
+
+def begin(
+    workspace: Workspace,
+    planned: Plan,
+    *,
+    run: RunId | None = None,
+    request: dict[str, Json],
+    commit: bool = True,
+    waits: Waits | None = None,
+) -> EventLog:
     """
     Make a run of a plan: from here on any driver can take it to its end.
 
@@ -68,6 +82,9 @@ def start(
         request: who asked, for the record.
         commit: whether the report also goes to the current branch.
         waits: limits of the nodes' waits.
+
+    Returns:
+        Its events, for a driver that goes on at once.
     """
     workspace = workspace.on(planned.pipeline.target.cloud)
     run, archive = run or new_run_id(), planned.source.archive()
@@ -76,19 +93,20 @@ def start(
     created = first_event(planned, archive, request=request, commit=commit)
     if waits:
         created["waits"] = {name: getattr(waits, name) for name in Waits.__dataclass_fields__}
-    if not make(workspace, run, created, planned.pipeline.to_bytes(), archive):
+    log = make(workspace, run, created, planned.pipeline.to_bytes(), archive)
+    if log is None:
         raise StorageError(f"another run has taken the id {run}", hint="give the command again")
-    return run
+    return log
 
 
 def make(
     workspace: Workspace, run: str, created: dict[str, Json], pipeline: bytes, archive: bytes
-) -> bool:
+) -> EventLog | None:
     """
     Put into the store what a run starts from; `created` is its first event.
 
     Returns:
-        False when the run has events already.
+        Its events; None when it has had some already.
     """
     storage, keys = workspace.storage, Keys(run)
     storage.put(keys.open, b"")  # first: whatever is there of a run can be found
@@ -97,7 +115,8 @@ def make(
     if workspace.cloud == LOCAL or storage.head(source) is None:
         storage.put(source, archive)
     storage.put_fixed(keys.pipeline, pipeline)
-    return EventLog(storage, run).append(Kind.CREATED, created, after=0)
+    log = EventLog(storage, run)
+    return log if log.append(Kind.CREATED, created, after=0) else None
 
 
 def first_event(
@@ -137,7 +156,9 @@ def home(workspace: Workspace, run: str) -> Workspace:
     return next((place for place in workspace.places if place.storage.head(marker)), workspace)
 
 
-def submit(workspace: Workspace, run: str, notify: Notify | None = None) -> bool:
+def submit(
+    workspace: Workspace, run: str, notify: Notify | None = None, *, log: EventLog | None = None
+) -> bool:
     """
     Take a run as far as its submit, and leave.
 
@@ -148,7 +169,9 @@ def submit(workspace: Workspace, run: str, notify: Notify | None = None) -> bool
         KeyboardInterrupt: it is asked to stop, and stays open.
         RpacError: the store stays away; the run stays open.
     """
-    driver = RunDriver(workspace, run, notify=notify, leaves=lambda step, _: step is Step.WATCH)
+    driver = RunDriver(
+        workspace, run, notify=notify, leaves=lambda step, _: step is Step.WATCH, log=log
+    )
     try:
         return isinstance(driver.drive(), Leave)
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ page at the end. A study that is interrupted is taken to its end by `rpac advanc
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from rpac_ci.canonical import Json
 from rpac_ci.conclude import conclude
 from rpac_ci.driver import Notify, Progress, RunDriver, load_pipeline
 from rpac_ci.errors import HistoryError, RpacError
+from rpac_ci.events import EventLog
 from rpac_ci.formats.study import figures, page
 from rpac_ci.git import Git
 from rpac_ci.git_writing import GitWriter
@@ -84,8 +85,13 @@ def plan(
 
 def start(
     workspace: Workspace, planned: StudyPlan, *, request: dict[str, Json], commit: bool
-) -> str:
-    """Make all runs; from here on any driver can take the study to its end."""
+) -> tuple[str, Mapping[str, EventLog]]:
+    """
+    Make all runs; from here on any driver can take the study to its end.
+
+    Returns:
+        Its id, and the events of its runs, for a driver that goes on at once.
+    """
     now = datetime.now(UTC)  # ids a millisecond apart: they sort in the order of the study
     study, *runs = (
         new_run_id(now + timedelta(milliseconds=n)) for n in range(len(planned.members) + 1)
@@ -105,27 +111,38 @@ def start(
     )
     asked = {**request, "study": study}
 
-    def make(run: RunId, one: Plan) -> None:
-        open_runs.start(workspace, one, run=run, request=asked, commit=commit)
+    def make(run: RunId, one: Plan) -> EventLog:
+        return open_runs.begin(workspace, one, run=run, request=asked, commit=commit)
 
-    make(runs[0], plans[0])  # its code is that of most others, and then in the store
+    first = make(runs[0], plans[0])  # its code is that of most others, and then in the store
     with ThreadPoolExecutor(MAX_MEMBERS) as pool:
-        list(pool.map(make, runs[1:], plans[1:]))
-    return study
+        logs = [first, *pool.map(make, runs[1:], plans[1:])]
+    return study, {log.run: log for log in logs}
 
 
-def drive(workspace: Workspace, study: str, notify: Notify) -> None:
+def drive(
+    workspace: Workspace, study: str, notify: Notify, logs: Mapping[str, EventLog] | None = None
+) -> None:
     """
     Take every run of a study to its end, as many side by side as there is room for.
 
     An interrupt cancels what is under way and what has not begun, and is raised again when all of
     it is released and recorded; a second one leaves at once.
+
+    Args:
+        workspace: of the repository.
+        study: its id.
+        notify: called with `Progress` as the runs go on.
+        logs: events of runs that were just made.
     """
     runs = [member["run"] for member in _open(workspace, study)["members"]]
     homes = open_runs.homes(workspace)
     mine = [run for run in runs if run in homes]
     told = _Told(notify, study, runs)
-    drivers = {run: RunDriver(homes[run], run, notify=told.moving) for run in mine}
+    logs = logs or {}
+    drivers = {
+        run: RunDriver(homes[run], run, notify=told.moving, log=logs.get(run)) for run in mine
+    }
     gate, writer = _Gate(), GitWriter(workspace.git)
 
     def member(run: str) -> None:

@@ -23,8 +23,9 @@ from rpac_ci.errors import (
     RunNotFoundError,
     StorageError,
 )
+from rpac_ci.events import EventLog
 from rpac_ci.experiment_model import EXPERIMENT_FILE
-from rpac_ci.jobs import RunId, Waits
+from rpac_ci.jobs import Waits
 from rpac_ci.open_runs import Advanced, OpenRun, Swept
 from rpac_ci.planning import Plan, make_plan
 from rpac_ci.references import read_record
@@ -158,16 +159,16 @@ def reproduce(
             how to go on.
     """
     tell = notify or (lambda _: None)
-    workspace, run = _started(
+    workspace, log = _started(
         target, overrides, repository=repository, allow_dirty=allow_dirty, commit=commit,
         tell=tell, waits=waits, via=via,
     )  # fmt: skip
-    with _stays_open(run):
-        driver = RunDriver(workspace, run, notify=_ahead(tell))
+    with _stays_open(log.run):
+        driver = RunDriver(workspace, log.run, notify=_ahead(tell), log=log)
         drive_attached(driver)
         from rpac_ci.conclude import conclude
 
-        return conclude(workspace, run, log=driver.log)
+        return conclude(workspace, log.run, log=log)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,23 +215,25 @@ def submit(
         RpacError: nothing was run, or the run could not be recorded; the message says which, and
             how to go on.
     """
-    workspace, run = _started(
+    workspace, log = _started(
         target, overrides, repository=repository, allow_dirty=allow_dirty, commit=commit,
         tell=notify or (lambda _: None), waits=waits, via=via,
     )  # fmt: skip
+    run = log.run
     with _stays_open(run):
-        if open_runs.submit(workspace, run, notify):
+        if open_runs.submit(workspace, run, notify, log=log):
             return Submitted(run=run, cloud=workspace.cloud)
         from rpac_ci.conclude import conclude
 
-        return Submitted(run=run, cloud=workspace.cloud, conclusion=conclude(workspace, run))
+        there = conclude(workspace, run, log=log)
+        return Submitted(run=run, cloud=workspace.cloud, conclusion=there)
 
 
 def _started(
     target: str, overrides: Sequence[str] | Mapping[str, object], *, repository: Path | str,
     allow_dirty: bool, commit: bool, tell: Notify, waits: Waits | None, via: str,
-) -> tuple[Workspace, RunId]:  # fmt: skip
-    """A new run, and the workspace of its cloud."""
+) -> tuple[Workspace, EventLog]:  # fmt: skip
+    """The workspace of a new run's cloud, and the run's events."""
     workspace = Workspace.open(repository)
     changes = _one_run(words_of(overrides))
     planned = make_plan(workspace, target, changes, allow_dirty=allow_dirty)
@@ -238,8 +241,8 @@ def _started(
         tell(Progress(run="", step="plan", status="note", detail=remark))
     words = " ".join(["reproduce", str(planned.target), *changes])
     request: dict[str, Json] = {"via": via, "actor": None, "words": words}
-    run = open_runs.start(workspace, planned, request=request, commit=commit, waits=waits)
-    return workspace.on(planned.pipeline.target.cloud), run
+    log = open_runs.begin(workspace, planned, request=request, commit=commit, waits=waits)
+    return workspace.on(planned.pipeline.target.cloud), log
 
 
 @contextlib.contextmanager

@@ -112,9 +112,9 @@ def study(
     for remark in planned.remarks:
         tell(Progress(run="", step="plan", status="note", detail=remark))
     with _resumable():
-        name = study_runs.start(workspace, planned, request=request, commit=commit)
+        name, logs = study_runs.start(workspace, planned, request=request, commit=commit)
     with contextlib.suppress(KeyboardInterrupt):
-        study_runs.drive(workspace, name, tell)  # a second interrupt leaves runs open
+        study_runs.drive(workspace, name, tell, logs)  # a second interrupt leaves runs open
     if name not in study_runs.finished(workspace):
         raise StorageError(
             f"some runs of the study {name} are still open", hint="go on with: rpac advance --all"
