@@ -12,7 +12,9 @@ import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 _DURATION = re.compile(r"^P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$")
@@ -40,38 +42,67 @@ def _problems(model: type[Any], body: Any, place: str, sent: bool, whole: bool) 
         yield f"{place} is {type(body).__name__}, not an object"
         return
     read = model(body)  # also picks the subclass by the discriminator, where there is one
-    fields = {field._rest_name: (name, field) for name, field in read._attr_to_rest_field.items()}
-    hints = _hints(type(read))
-    for key, value in body.items():
-        where = f"{place}.{key}"
-        if key not in fields:
-            if not key.startswith("odata."):
+    kind: Any = type(read)
+    keys = _keys(kind)
+    for name, value in body.items():
+        where = f"{place}.{name}"
+        key = keys.get(name)
+        if key is None:
+            if not name.startswith("odata."):
                 yield f"{where} is unknown"
             continue
-        name, field = fields[key]
-        if sent and field._visibility == ["read"]:
+        if sent and key.read_only:
             yield f"{where} is read-only"
-        found = getattr(read, name)
-        yield from _kinds(hints.get(name), found, value, where, type(read))
+        found = getattr(read, key.attribute)
+        yield from _kinds(key, found, value, where)
         yield from _values(found, value, where, sent, whole)
-    for key, (name, field) in fields.items():
-        readable = not sent or field._visibility != ["read"]
-        needed = whole and readable and not _is_optional(hints.get(name))
-        if needed and key not in body and f"{model.__name__}.{key}" not in _ABSENT:
-            yield f"{place}.{key} is missing"
+    for name, key in keys.items():
+        needed = whole and not key.optional and not (sent and key.read_only)
+        if needed and name not in body and f"{model.__name__}.{name}" not in _ABSENT:
+            yield f"{place}.{name} is missing"
 
 
-def _kinds(hint: Any, read: Any, value: Any, place: str, model: type[Any]) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Key:
+    """What a model says of one key."""
+
+    attribute: str
+    read_only: bool
+    optional: bool
+    kinds: tuple[type[Any], ...]  # moments, durations
+    words: Mapping[str, frozenset[str]]  # name of a fixed list -> what is in it
+
+
+@cache
+def _keys(model: type[Any]) -> Mapping[str, _Key]:
+    """Of a model that has been used before; what its hints say is read once."""
+    hints, module = _hints(model), sys.modules[model.__module__.rpartition(".")[0]]
+    found = {}
+    for attribute, field in model._attr_to_rest_field.items():
+        hint = hints.get(attribute)
+        said = str(hint)
+        kinds = ((datetime.datetime, "datetime.datetime"), (datetime.timedelta, "delta"))
+        named = [getattr(module, n, None) for n in _NAMED.findall(said)] if "str" in said else []
+        found[field._rest_name] = _Key(
+            attribute=attribute, read_only=field._visibility == ["read"],
+            optional=_is_optional(hint), kinds=tuple(k for k, meant in kinds if meant in said),
+            words={
+                one.__name__: frozenset(word.value for word in one)
+                for one in named
+                if isinstance(one, type) and issubclass(one, Enum)
+            },
+        )  # fmt: skip
+    return found
+
+
+def _kinds(key: _Key, read: Any, value: Any, place: str) -> Iterator[str]:
     """Where the SDK gives up silently: words of a fixed list, moments, durations."""
-    said = str(hint)
-    for kind, meant in ((datetime.datetime, "datetime.datetime"), (datetime.timedelta, "delta")):
-        if meant in said and not isinstance(read, kind):
+    for kind in key.kinds:
+        if not isinstance(read, kind):
             yield f"{place} is no {kind.__name__}: {value!r}"
-    if "str" in said and isinstance(read, str):
-        module = sys.modules[model.__module__.rpartition(".")[0]]
-        for name in _NAMED.findall(said):
-            words = getattr(module, name)
-            if issubclass(words, Enum) and value not in {word.value for word in words}:
+    if isinstance(read, str):
+        for name, words in key.words.items():
+            if value not in words:
                 yield f"{place} is none of {name}: {value!r}"
 
 
