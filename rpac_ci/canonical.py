@@ -29,6 +29,9 @@ def digest(data: bytes) -> Digest:
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 
+_SCALAR = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # one for all: there are many
+
+
 def canonical_json(value: Json) -> bytes:
     """
     One line of JSON with sorted keys.
@@ -102,5 +105,5 @@ def _yaml_scalar(value: Json) -> str:
     if isinstance(value, float) and "." not in (shown := repr(value)):
         # readers of YAML 1.1 take 1e-07 for a word
         return shown.replace("e", ".0e") if "e" in shown else json.dumps(value, allow_nan=False)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = _SCALAR.encode(value)
     return _YAML_UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

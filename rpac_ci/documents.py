@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from math import isfinite
 from pathlib import PurePosixPath
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
@@ -119,8 +120,11 @@ class Model(BaseModel):
         Keys that came with a later version are left out at their default, so that what does not
         use them has the bytes, and the digest, that it always had.
         """
-        fields = type(self).model_fields
-        unused = {
-            n for n in names if getattr(self, n) == fields[n].get_default(call_default_factory=True)
-        }
+        unused = {name for name in names if getattr(self, name) == _default(type(self), name)}
         return {key: value for key, value in Model.to_json(self).items() if key not in unused}
+
+
+@cache  # pydantic looks at the signature of a factory whenever it is asked
+def _default(model: type[Model], name: str) -> Any:
+    """What a key is when nobody names it; only to be compared with."""
+    return model.model_fields[name].get_default(call_default_factory=True)
