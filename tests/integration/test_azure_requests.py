@@ -35,8 +35,9 @@ def test_a_run_needs_few_requests(lab: Lab) -> None:
     lab.account.service.runner = NoNodes(lab.storage)
     assert lab.reproduce().code == 0
     asked = lab.account.api.count()
-    for poll in POLLS:
-        asked.pop(poll)
+    looks = {poll: asked.pop(poll) for poll in POLLS}
+    # a look at a task that has not begun yet asks for its job, too; so does the end, once
+    asked["GetJob"] -= min(asked["GetJob"], looks["ListTasks"]) - 1
     assert sum(asked.values()) <= 15, asked
     assert sum(asked.values()) == 13, asked  # told here, so that one more is a decision
 
