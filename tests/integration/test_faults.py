@@ -196,7 +196,7 @@ def test_a_driver_that_slept_through_its_lease_does_no_harm(
     assert executions() == 1
 
 
-@pytest.mark.parametrize("moment", ["before git fast-import", "before git update-ref"])
+@pytest.mark.parametrize("moment", ["before git fast-import rpac/log", "before git update-ref"])
 def test_a_driver_that_slept_while_it_recorded_does_no_harm(
     rpac: Terminal, executions: Executions, base: str, moment: str
 ) -> None:
@@ -364,8 +364,8 @@ def test_a_full_disk_before_there_is_a_run(cramped: Terminal, small_disk: Path) 
             ("after event claim stage", 5),
             ("after event claim collect", 5),
             ("before event done release", 5),
-            ("before git fast-import", 6),
-            ("before git fast-import #2", 6),
+            ("before git fast-import rpac/log", 6),
+            ("before git fast-import rpac/unborn", 6),
             ("before git restore", 6),
             ("before event committed", 5),
         ],
@@ -409,7 +409,7 @@ def test_a_disk_that_becomes_full_under_the_nodes_says_nothing_of_the_result(
 
 
 @pytest.mark.parametrize(
-    ("moment", "code"), [("before event claim stage", 5), ("before git fast-import", 6)]
+    ("moment", "code"), [("before event claim stage", 5), ("before git fast-import rpac/log", 6)]
 )
 def test_files_that_may_not_grow(
     rpac: Terminal, executions: Executions, base: str, moment: str, code: int

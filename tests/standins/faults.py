@@ -31,6 +31,7 @@ ROOT = Path(__file__).parent.parent.parent
 _STARTED: list[subprocess.Popen[str]] = []
 _VARIABLE = "RPAC_TEST_FAULTS"
 _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_IMPORTED_REF = re.compile(rb"^commit refs/(?:heads/)?(\S+)$", re.MULTILINE)
 _TIMED = re.compile(r"/leases/|/clock$|/heartbeat\.json$|/beats/|/logs/\d+/(?!node/)")
 # of git's commands, those that only look; one that is not known is taken for one that writes
 _GIT_READS = {
@@ -108,7 +109,7 @@ class _Saboteur:
         from rpac_ci.git import Git
 
         self._watch_storage()
-        self._wrap(Git, "run", lambda _, *argv, **__: _git_name(argv))
+        self._wrap(Git, "run", lambda _, *argv, **given: _git_name(argv, **given))
         nodes = process_nodes.ProcessNodes
         self._wrap(nodes, "_start", lambda _, __, index, ___: f"start node {index}")
         self._wrap(folders, "remove", lambda folder: "remove the folders" * folder.exists())
@@ -195,8 +196,12 @@ def _replace(owner: Any, name: str, value: object) -> None:
     setattr(owner, name, value)
 
 
-def _git_name(argv: tuple[str, ...]) -> str:
-    return "" if argv[0] in _GIT_READS else f"git {argv[0]}"
+def _git_name(argv: tuple[str, ...], stdin: bytes | None = None, **_: object) -> str:
+    if argv[0] in _GIT_READS:
+        return ""
+    # by the ref and not by number: who goes on with a run may have only the later of them to do
+    into = _IMPORTED_REF.search(stdin or b"") if argv[0] == "fast-import" else None
+    return f"git {argv[0]} {into[1].decode()}" if into else f"git {argv[0]}"
 
 
 def _storage_name(method: str) -> Callable[..., str]:
