@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,7 +43,9 @@ PINS = {
 RUN = "20260102T030405Z-0a1b2c3d"
 
 
+@cache
 def load(path: Path) -> Yaml:
+    """Read once: no test changes it."""
     value = yaml_io.load(path, shown_as=path.name).value
     assert isinstance(value, dict)
     return value
