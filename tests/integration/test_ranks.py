@@ -164,6 +164,10 @@ def test_another_engine_is_a_variant_and_the_reason_is_said(
     report = rpac("show", record["run"]).out
     assert "horovod" in report
     assert "torchrun" in report
+    compared = rpac("compare", first, record["run"])
+    assert compared.code == 0
+    assert "horovod" in compared.out
+    assert "torchrun" in compared.out
 
 
 def test_switches_are_set_and_can_be_left_out(
