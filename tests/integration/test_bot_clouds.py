@@ -38,7 +38,7 @@ def lab(hub: GitHubServer, tmp_path: Path, account: AwsStandin, issuer: Issuer) 
     return CloudLab(hub, tmp_path, issuer, {"aws": account}, "local, aws")
 
 
-@pytest.mark.parametrize("engine", ["dask", "spark"])
+@pytest.mark.parametrize("engine", ["dask", pytest.param("spark", marks=pytest.mark.nightly)])
 def test_a_comment_runs_an_engine_on_two_nodes_of_aws(
     lab: CloudLab, account: AwsStandin, docker: Engine, engine: str
 ) -> None:
