@@ -54,6 +54,38 @@ def campaign(rows: Iterable[Any], *, every: int) -> list[Any]:
     ]
 
 
+@pytest.hookimpl(trylast=True)  # what is not to run is away
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Stories that may take long begin first, so that none is left at the end while other workers
+    have nothing to do. How long they may take is what their `timeout` says; those of one file stay
+    with one worker, as four clusters at once are more than a small machine can start.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        if allowed_s(item) > allowed_s(None):
+            files.setdefault(item.path, []).append(item)
+    longest = sorted(files.values(), key=lambda found: -max(map(allowed_s, found)))
+    taken = {item for found in longest for item in found}
+    others = [item for item in items if item not in taken]
+    left, ordered = len(items), []
+    for worker in range(workers):
+        share = left // (workers - worker)  # as xdist hands them out
+        own = [item for found in longest[worker::workers] for item in found]
+        rest = max(0, share - len(own))
+        ordered += [*own, *others[:rest]]
+        del others[:rest]
+        left -= share
+    items[:] = [*ordered, *others]
+
+
+def allowed_s(item: pytest.Item | None) -> float:
+    """After how many seconds a test, or any without a word about it, is ended."""
+    mark = item.get_closest_marker("timeout") if item else None
+    return float(mark.args[0]) if mark else 300.0
+
+
 def asset(name: str) -> Path:
     """A file of tests/assets."""
     return ASSETS / name
