@@ -16,11 +16,12 @@ import contextlib
 import http.client
 import json
 import os
+import queue
 import re
 import shutil
+import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from xml.sax.saxutils import unescape
 
 import pytest
 
+from tests.standins import forked
 from tests.standins.memory_s3 import MemoryS3
 
 BUCKET = "lab-rpac"
@@ -342,13 +345,22 @@ class AwsStandin:
 
     def client(self, service: str) -> Any:
         """A client that goes past the gate."""
-        import boto3
+        with _making_clients:
+            return _session().client(
+                service, region_name=REGION, endpoint_url=f"http://127.0.0.1:{self.gate.backend}",
+                aws_access_key_id="test", aws_secret_access_key="test",
+            )  # fmt: skip
 
-        session: Any = boto3.Session()
-        return session.client(
-            service, region_name=REGION, endpoint_url=f"http://127.0.0.1:{self.gate.backend}",
-            aws_access_key_id="test", aws_secret_access_key="test",
-        )  # fmt: skip
+
+_making_clients = threading.Lock()  # a session is not for several threads
+
+
+@cache
+def _session() -> Any:
+    """Kept: it reads the descriptions of the services' API, which are long."""
+    import boto3
+
+    return boto3.Session()
 
 
 @contextlib.contextmanager
@@ -365,17 +377,13 @@ def serve(
     """
     host = _bridge() if docker else "127.0.0.1"
     port = _free_port()
-    log = (folder / "moto.log").open("w")
-    moto = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=log, stderr=subprocess.STDOUT,
-        env={**os.environ, "MOTO_DOCKER_NETWORK_MODE": ""},
-    )  # fmt: skip
     gate = Gate(host, port)
     threading.Thread(target=gate.serve_forever, daemon=True).start()
     address = f"http://{host}:{gate.server_port}"
-    try:
-        _until_open(port)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_moto(folder / "moto.log", port))
+        stack.callback(gate.server_close)
+        stack.callback(gate.shutdown)
         environment = {
             **KEYS, "AWS_ENDPOINT_URL": address, "AWS_DEFAULT_REGION": REGION,
             "AWS_METADATA_ENDPOINT": address, "AWS_ALLOW_HTTP": "true",
@@ -385,12 +393,31 @@ def serve(
         if not docker:
             _without_docker(port)
         yield AwsStandin(gate, environment, _account(standin, repository))
+
+
+@contextlib.contextmanager
+def _moto(log: Path, port: int) -> Iterator[None]:
+    """moto's server, forked from one that is ready."""
+    processes: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def serve() -> None:
+        done = forked.run(
+            ["-H", "127.0.0.1", "-p", str(port)], log.parent,
+            {**os.environ, "MOTO_DOCKER_NETWORK_MODE": ""}, limit_s=3600,
+            code="from tests.standins.moto_ready import main; main()", started=processes.put,
+            modules=("tests.standins.moto_ready",),
+        )  # fmt: skip
+        log.write_text(done.stdout + done.stderr)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    process = processes.get(timeout=120)
+    try:
+        _until_open(port)
+        yield
     finally:
-        gate.shutdown()
-        gate.server_close()
-        moto.terminate()
-        moto.wait(20)
-        log.close()
+        os.kill(process, signal.SIGTERM)
+        thread.join(20)
 
 
 def _account(standin: AwsStandin, repository: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@
 Most of what a short command takes is the second in which Python imports. A server, one for each
 process of the tests, has done that and forks for every command; the child gets the command's
 folder, variables and files, and ends as any other process. Tests of the imports themselves
-(`test_startup`, the benchmarks) start Python anew.
+(`test_startup`, the benchmarks) start Python anew. Other programs that are slow to start have
+servers of their own, which have other modules imported.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 RPAC = "from rpac_ci.__main__ import main; main()"
 Started: TypeAlias = Callable[[int], None]
 _MESSAGE = 1 << 17  # bytes of a request: code, words and variables
-_PRELOADED = (
+_OF_RPAC = (
     "boto3", "obstore.store", "requests", "ruamel.yaml",
     "rpac_ci.bot.cloud_jobs", "rpac_ci.bot.dispatching", "rpac_ci.bot.finish", "rpac_ci.bot.jobs",
     "rpac_ci.bot.upkeep", "rpac_ci.cli", "rpac_ci.driver",
@@ -39,12 +40,12 @@ _PRELOADED = (
 class _Server:
     """The client's end."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Sequence[str]) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.standins.forked", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.standins.forked", str(theirs.fileno()), *modules],
                 cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )  # fmt: skip
@@ -83,13 +84,14 @@ class _Server:
         return subprocess.CompletedProcess(words, ended, *texts)
 
 
-_servers: dict[int, _Server] = {}  # by process: a worker that was forked has its own
+# by process, as a worker that was forked has its own, and by what they have imported
+_servers: dict[tuple[int, tuple[str, ...]], _Server] = {}
 _starting = threading.Lock()
 
 
 def run(
     words: Sequence[str], folder: Path, environment: Mapping[str, str], *, limit_s: float,
-    code: str = RPAC, started: Started = lambda _: None,
+    code: str = RPAC, started: Started = lambda _: None, modules: tuple[str, ...] = _OF_RPAC,
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """
     A command to its end, in a session of its own.
@@ -101,14 +103,15 @@ def run(
         limit_s: after that it is killed.
         code: what it does; by default it is `rpac`.
         started: is told the id of its process, which is its group's as well.
+        modules: what its server has imported.
 
     Raises:
         subprocess.TimeoutExpired: it was killed.
     """
     with _starting:
-        server = _servers.get(os.getpid())
+        server = _servers.get((os.getpid(), modules))
         if server is None or server.process.poll() is not None:
-            server = _servers[os.getpid()] = _Server()
+            server = _servers[os.getpid(), modules] = _Server(modules)
             atexit.register(server.close)
     return server.run(code, words, folder, environment, limit_s, started)
 
@@ -167,7 +170,7 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
 
 def main() -> None:
     """Import, then serve; in a child do what was asked for."""
-    for name in _PRELOADED:
+    for name in sys.argv[2:]:
         importlib.import_module(name)
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as control:
