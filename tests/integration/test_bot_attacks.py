@@ -1169,6 +1169,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @table(FAULTS)
 def test_github_and_git_that_fail(lab: Target, row: Attack) -> None:
     play(lab, row)

@@ -23,6 +23,7 @@ def lab(hub: GitHubServer, tmp_path: Path) -> Lab:
     return Lab(hub, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_comment_reproduces_an_experiment_and_commits_the_report(lab: Lab) -> None:
     pull = lab.pull()
     opened = lab.runner.handle("pull_request", lab.hub.pull_event(pull, "opened", lab.author))
@@ -93,6 +94,7 @@ def test_with_an_apps_token_the_report_goes_to_the_branch_all_the_same(lab: Lab)
     assert lab.reports("topic") == lab.reports("rpac/log") != set()
 
 
+@pytest.mark.slow
 def test_a_fork_gets_a_plan_and_somebody_approves_it(lab: Lab) -> None:
     outsider = lab.hub.user("contributor", role=None)
     fork = lab.hub.fork(outsider)

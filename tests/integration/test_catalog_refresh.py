@@ -64,6 +64,7 @@ def old(**machines: MachineEntry) -> CatalogFile:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_shipped_machines_are_as_ec2_describes_them(price_list: PriceList) -> None:
     shipped = files.read(files.path("aws"))
     price_list.products = [product("m6i.large", "0.1000000000")]
@@ -156,6 +157,7 @@ def test_an_answer_that_is_not_understood_changes_no_price(price_list: PriceList
     assert any("not understood (ValueError" in remark for remark in done.remarks)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_file_that_is_read_again(
     price_list: PriceList, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

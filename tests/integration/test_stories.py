@@ -77,6 +77,7 @@ def test_the_documents_fit_their_schemas_and_name_no_machine(
             assert str(Path.home()).encode() + b"/" not in text, path
 
 
+@pytest.mark.slow
 def test_a_run_is_reproduced_exactly_after_everything_has_changed(
     rpac: Terminal, repository: Path, write_experiment: WriteExperiment
 ) -> None:

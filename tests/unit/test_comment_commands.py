@@ -459,6 +459,7 @@ LONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", LONG.values(), ids=LONG)
 def test_the_longest_comment_takes_no_long_time(body: str) -> None:
     """The slowest takes 0.6 s here; what is quadratic would take minutes."""

@@ -23,6 +23,8 @@ from tests.standins import web
 from tests.standins.waiting import until
 from tests.standins.wheels import make_source, make_wheel, only_index, sha256_of
 
+pytestmark = pytest.mark.slow
+
 BUILD = """\
 import json, pathlib, sys, uv
 from rpac_ci.environments import ensure

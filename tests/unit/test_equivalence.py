@@ -160,6 +160,7 @@ def test_it_does_not_matter_which_side_is_the_reference(
         assert there.difference == pytest.approx(-back.difference)
 
 
+@pytest.mark.slow
 def test_false_agreement_is_as_rare_as_alpha_says() -> None:
     """Samples whose true means differ by exactly the margin."""
     dice = random.Random(1)

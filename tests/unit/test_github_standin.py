@@ -584,6 +584,7 @@ def test_pushing_moves_pull_requests_before_git_returns(hub: GitHubServer, tmp_p
     assert hub.main.bare.ref(f"refs/pull/{pull.number}/head") == sha
 
 
+@pytest.mark.slow
 def test_large_pushes_come_in_chunks(hub: GitHubServer, tmp_path: Path) -> None:
     clone, token = hub.clone(tmp_path / "clone"), hub.token(ALL)
     (clone / "noise").write_bytes(os.urandom(3_000_000))
@@ -872,6 +873,7 @@ def test_the_variables_of_a_job(hub: GitHubServer, tmp_path: Path) -> None:
 # --- many at once -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_hundred_comments_at_once(hub: GitHubServer) -> None:
     pull, token = opened(hub), hub.token(ALL)
 
@@ -895,6 +897,7 @@ def test_a_hundred_comments_at_once(hub: GitHubServer) -> None:
     assert hub.counted().count(f"POST {lab('/issues/N/comments')}") == 100
 
 
+@pytest.mark.slow
 def test_eight_pushers_at_once(hub: GitHubServer, tmp_path: Path) -> None:
     token = hub.token(ALL)
 

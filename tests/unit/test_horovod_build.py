@@ -65,6 +65,7 @@ def test_without_a_compiler_the_advice_is_to_install_one(
     assert "apt install g++" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_wheel_that_is_there_is_for_one_torch_and_one_patch(
     environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -473,6 +473,7 @@ UNFIT: dict[str, tuple[str, dict[str, tuple[str, bytes]], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", UNFIT)
 def test_what_is_unfit_is_kept_apart_and_stops_nobody(clone: Git, bare: Path, what: str) -> None:
     name, files, reason = UNFIT[what]

@@ -284,6 +284,7 @@ def test_an_experiment_is_all_that_is_read(log: Path, reads: list[int]) -> None:
     assert sum(reads) == len(own)
 
 
+@pytest.mark.slow
 def test_no_more_git_processes_for_more_runs(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, ...]] = []
     call = Git.run

@@ -225,6 +225,7 @@ def at_once(repository: Path, writers: int, *words: str) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_eight_processes_add_their_runs_at_once(log: ReproductionLog, repository: Path) -> None:
     at_once(repository, 8)
     runs = log.runs()
@@ -409,6 +410,7 @@ def test_a_git_command_that_is_soon_over_is_waited_for(
     assert git(repository, "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_processes_that_publish_at_once_leave_a_clean_tree(
     log: ReproductionLog, repository: Path
 ) -> None:

@@ -549,6 +549,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "index"
 
 
+@pytest.mark.slow
 def test_a_member_of_a_wheel(index: Path, cache: ContentCache) -> None:
     archive = sha256_of(make_wheel(index, files=FILES))
     uri = f"pypi:{WHEEL}!/tinydata/scene.nc"
@@ -559,12 +560,14 @@ def test_a_member_of_a_wheel(index: Path, cache: ContentCache) -> None:
     assert fetch(other, folder=None, cache=cache).size == 0, "the wheel is kept, too"
 
 
+@pytest.mark.slow
 def test_a_wheel_that_lacks_the_member(index: Path, cache: ContentCache) -> None:
     make_wheel(index, files=FILES)
     with pytest.raises(SourceError, match=r"has no member 'tinydata/other\.nc'"):
         fetch(f"pypi:{WHEEL}!/tinydata/other.nc", folder=None, cache=cache)
 
 
+@pytest.mark.slow
 def test_a_wheel_with_another_hash(index: Path, cache: ContentCache) -> None:
     make_wheel(index, files=FILES)
     with pytest.raises(SourceError, match=f"{WHEEL} has sha256 .*, expected {OTHER_HASH}"):
@@ -574,12 +577,14 @@ def test_a_wheel_with_another_hash(index: Path, cache: ContentCache) -> None:
     assert left_behind(cache) == []
 
 
+@pytest.mark.slow
 def test_a_member_with_another_hash(index: Path, cache: ContentCache) -> None:
     make_wheel(index, files=FILES)
     with pytest.raises(SourceError, match=f"scene.nc of {WHEEL} has sha256 {DATA_HASH}"):
         fetch(f"pypi:{WHEEL}!/tinydata/scene.nc", folder=None, cache=cache, sha256=OTHER_HASH)
 
 
+@pytest.mark.slow
 def test_a_wheel_that_the_index_does_not_have(index: Path, cache: ContentCache) -> None:
     make_wheel(index, version="2.0")
     with pytest.raises(SourceError, match=f"{WHEEL} cannot be fetched: No matching") as caught:
@@ -587,6 +592,7 @@ def test_a_wheel_that_the_index_does_not_have(index: Path, cache: ContentCache) 
     assert "pip config list" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_wheel_of_another_build_is_not_the_one_that_was_meant(
     index: Path, cache: ContentCache
 ) -> None:
@@ -595,6 +601,7 @@ def test_a_wheel_of_another_build_is_not_the_one_that_was_meant(
         fetch("pypi:tinydata-1.0-py2.py3-none-any.whl!/x", folder=None, cache=cache)
 
 
+@pytest.mark.slow
 def test_a_wheel_with_a_damaged_member(index: Path, cache: ContentCache) -> None:
     archive = make_wheel(index, files=FILES)
     fetch(f"pypi:{WHEEL}!/tinydata/scene.nc", folder=None, cache=cache)
@@ -608,6 +615,7 @@ def test_a_wheel_with_a_damaged_member(index: Path, cache: ContentCache) -> None
     assert left_behind(cache) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tag",
     ["py2.py3-none-any", "cp39-cp39-manylinux_2_17_aarch64", "cp310-abi3-macosx_11_0_arm64"],
