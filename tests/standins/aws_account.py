@@ -27,8 +27,6 @@ from typing import Any
 import pytest
 import requests
 from moto.backends import get_backend
-from moto.cloudformation.models import ChangeSet
-from moto.ec2.models.route_tables import RouteTable
 from moto.server import ThreadedMotoServer
 
 from rpac_ci.clouds.aws import template
@@ -65,6 +63,10 @@ def account(patch: pytest.MonkeyPatch, region: str = "us-east-1") -> Iterator[st
     Yields:
         The URL of the server.
     """
+    # each takes a second to import, also where a process of the tests has no test with an account
+    from moto.cloudformation.models import ChangeSet
+    from moto.ec2.models.route_tables import RouteTable
+
     patch.setattr(ChangeSet, "apply", _with_outputs(ChangeSet.apply))
     patch.setattr(RouteTable, "delete", _delete_table, raising=False)
     patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
