@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
@@ -114,14 +115,20 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["RPAC_CACHE"] = os.environ.get("RPAC_TEST_CACHE") or str(home / "cache")
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """An empty git repository with one commit."""
-    root = tmp_path / "repository"
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory, _isolated: None) -> Path:
+    """An empty git repository with one commit, which no test changes."""
+    root = tmp_path_factory.mktemp("started") / "repository"
     root.mkdir()
     git(root, "init", "--quiet")
     git(root, "commit", "--quiet", "--allow-empty", "--message", "start")
     return root
+
+
+@pytest.fixture
+def repository(started: Path, tmp_path: Path) -> Path:
+    """An empty git repository with one commit: a copy, which takes no processes."""
+    return shutil.copytree(started, tmp_path / "repository")
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ def test_one_command_runs_judges_and_commits(
     assert not (folder / "source").exists()
 
 
+@pytest.mark.slow
 def test_the_documents_fit_their_schemas_and_name_no_machine(
     rpac: Terminal, repository: Path, write_experiment: WriteExperiment
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_run_is_reproduced_exactly_after_everything_has_changed(
     assert "reproduced: identical" in gone.out
 
 
+@pytest.mark.slow
 def test_a_scientific_change_makes_a_variant_and_an_operational_one_does_not(
     rpac: Terminal, write_experiment: WriteExperiment
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_scientific_change_makes_a_variant_and_an_operational_one_does_not(
     assert record["reference"]["changed"] == {"args.level.value": [7, 8]}
 
 
+@pytest.mark.slow
 def test_changes_on_top_of_a_past_run(rpac: Terminal, write_experiment: WriteExperiment) -> None:
     write_experiment()
     rpac("reproduce", "quick", "args.level=8")
@@ -188,6 +191,7 @@ def test_the_time_limit_ends_the_command(rpac: Terminal, write_experiment: Write
     assert rpac.left_over() == NOTHING
 
 
+@pytest.mark.slow
 def test_uncommitted_changes_are_refused_or_kept_with_the_run(
     rpac: Terminal, repository: Path, write_experiment: WriteExperiment
 ) -> None:
@@ -211,6 +215,7 @@ def test_uncommitted_changes_are_refused_or_kept_with_the_run(
     assert (folder / "new.py").exists()
 
 
+@pytest.mark.slow
 def test_the_branch_is_left_alone_where_it_must_be(
     rpac: Terminal, repository: Path, write_experiment: WriteExperiment
 ) -> None:
@@ -239,6 +244,7 @@ def test_what_a_person_has_staged_and_edited_stays_as_it_is(
     assert "notes.md" not in git(repository, "show", "--stat", "HEAD")
 
 
+@pytest.mark.slow
 def test_accepted_runs_become_the_reference(
     rpac: Terminal, write_experiment: WriteExperiment
 ) -> None:
@@ -271,6 +277,7 @@ pathlib.Path(sys.argv[2], "metrics.json").write_text(json.dumps(metrics))
 """
 
 
+@pytest.mark.slow
 def test_data_that_nobody_pinned_is_pinned_by_the_run(
     rpac: Terminal, repository: Path, write_experiment: WriteExperiment
 ) -> None:
@@ -309,6 +316,7 @@ def test_data_with_another_hash_stops_before_anything_is_started(
 PINNED = DATA.replace("PIN", f", sha256: '{hashlib.sha256(b'abcde').hexdigest()}'")
 
 
+@pytest.mark.slow
 def test_data_beside_the_experiment_is_looked_at_although_the_cache_knows_it(
     rpac: Terminal, repository: Path, write_experiment: WriteExperiment
 ) -> None:
@@ -330,6 +338,7 @@ def test_data_beside_the_experiment_is_looked_at_although_the_cache_knows_it(
     assert "reproduced: identical" in rpac("reproduce", f"quick@{first}").out
 
 
+@pytest.mark.slow
 def test_a_past_run_needs_no_cache(
     rpac: Terminal,
     repository: Path,
@@ -357,6 +366,7 @@ def test_one_bad_number_spoils_only_itself(
     assert "'mean' is not a finite number" in answer.out
 
 
+@pytest.mark.slow
 def test_a_change_against_an_accepted_run_is_named(
     rpac: Terminal, repository: Path, write_experiment: WriteExperiment
 ) -> None:
@@ -388,6 +398,7 @@ def test_outputs_logs_report_and_record_can_be_had_again(
     assert rpac("fetch", run, "again").code == 5
 
 
+@pytest.mark.slow
 def test_a_clone_with_only_the_log_reproduces(
     rpac: Terminal, repository: Path, tmp_path: Path, write_experiment: WriteExperiment
 ) -> None:

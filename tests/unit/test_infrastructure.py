@@ -51,6 +51,7 @@ def of(role: str) -> Iterator[tuple[str, str, Any]]:
                     yield action, resource, grant.conditions
 
 
+@pytest.mark.slow
 def test_cfn_lint_has_nothing_to_say() -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("cfn-lint")), "--template", str(FILE)],

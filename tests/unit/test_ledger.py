@@ -141,6 +141,7 @@ def test_a_writer_that_was_slower_decides_again(clone: Callable[[str], Git]) -> 
     assert slow.view().dispatch(RUN) == dispatch()
 
 
+@pytest.mark.slow
 def test_many_writers_reserve_no_more_than_there_is(
     clone: Callable[[str], Git],
 ) -> None:

@@ -57,11 +57,18 @@ def add(root: Path, run: str, content: bytes, experiment: str = "exp") -> None:
     ReproductionLog(Git(root)).add(entry)
 
 
+@pytest.fixture(scope="module")
+def sixty(started: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with sixty runs in its log, which no test changes."""
+    root = shutil.copytree(started, tmp_path_factory.mktemp("sixty") / "repository")
+    write_log(root, 60)
+    return root
+
+
 @pytest.fixture
-def log(repository: Path) -> Path:
+def log(sixty: Path, tmp_path: Path) -> Path:
     """A repository with sixty runs in its log."""
-    write_log(repository, 60)
-    return repository
+    return shutil.copytree(sixty, tmp_path / "repository")
 
 
 @pytest.fixture
@@ -597,6 +604,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_at_once_agree(log: Path) -> None:
     processes = [
         subprocess.Popen(
@@ -634,6 +642,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.lists(WORDS, max_size=3),

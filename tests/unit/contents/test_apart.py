@@ -142,6 +142,7 @@ def test_stopping(make: Callable[..., Path], endless: Path) -> None:
     assert not child.is_running()
 
 
+@pytest.mark.slow
 def test_more_memory_than_allowed(tmp_path: Path, make: Callable[..., Path]) -> None:
     for name, last in (("large.npz", 0.0), ("other.npz", 1.0)):
         values = np.zeros(100_000_000, "f4")  # 400 MB, a few hundred kB in the archive
@@ -174,6 +175,7 @@ def test_the_child_sees_no_secrets_and_no_terminal(
     assert session == child.pid
 
 
+@pytest.mark.slow
 def test_each_format_is_read_within_a_limit_of_memory(tmp_path: Path) -> None:
     """What the libraries themselves take leaves room in half a gibibyte."""
     import h5py
