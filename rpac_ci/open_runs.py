@@ -23,6 +23,8 @@ from rpac_ci.workspace import LOCAL, Place, Workspace
 if TYPE_CHECKING:
     from rpac_ci.conclude import Conclusion
 
+_LOOKS = 4  # of a sweep: what is about to be removed may still start something
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advanced:
@@ -250,22 +252,24 @@ def sweep(workspace: Workspace, *, dry_run: bool, only: str | None = None) -> li
     places = [workspace.on(only)] if only else workspace.places
     for place in places:
         cloud = clouds.load(place.cloud, place)
-        found = cloud.leftovers()
-        # read after the leftovers: a run's marker is there before anything else of it
-        still_open = _homes(places)
-        problems: dict[Leftover, str] = {}
-        for left in found:
-            if not dry_run and left.run not in still_open:
-                try:
-                    cloud.discard(left)
-                except CloudError as exc:  # the others can be
-                    problems[left] = f": {exc.message}"
-        remaining = set(cloud.leftovers())
-        for left in found:
+        seen: dict[Leftover, str] = {}  # and why it could not be removed
+        looks = 0
+        while True:
+            looks += 1
+            remaining = set(listed := cloud.leftovers())
+            # read after the leftovers: a run's marker is there before anything else of it
+            still_open = _homes(places)
+            new = [left for left in listed if left not in seen]
+            for left in new:  # the others can be removed where one cannot
+                leave = dry_run or left.run in still_open or looks == _LOOKS
+                seen[left] = "" if leave else _discarded(cloud, left)
+            if dry_run or not new or looks == _LOOKS:
+                break
+        for left, problem in seen.items():
             if left.run in still_open:
                 action = f"kept: the run is open, rpac advance {left.run} ends it"
             elif left in remaining:
-                action = "found" if dry_run else f"could not be removed{problems.get(left, '')}"
+                action = "found" if dry_run else f"could not be removed{problem}"
             else:
                 action = "removed"
             swept.append(Swept(run=left.run, what=f"{left.kind} {left.name}", action=action))
@@ -275,6 +279,15 @@ def sweep(workspace: Workspace, *, dry_run: bool, only: str | None = None) -> li
             action = f"rpac advance {run}"
             swept.append(Swept(run=run, what=f"open run, {_who(place, run)}", action=action))
     return swept
+
+
+def _discarded(cloud: Cloud, left: Leftover) -> str:
+    """Remove it; why that did not work, after a colon."""
+    try:
+        cloud.discard(left)
+    except CloudError as exc:
+        return f": {exc.message}"
+    return ""
 
 
 def _sweep_idle(cloud: Cloud, place: Place, *, dry_run: bool) -> Iterator[Swept]:
@@ -288,12 +301,9 @@ def _sweep_idle(cloud: Cloud, place: Place, *, dry_run: bool) -> Iterator[Swept]
         yield Swept(run="", what="unused capacity", action=f"not looked for: {exc.message}")
         return
     for left in found:
-        action = "found" if dry_run else "removed"
-        if not dry_run:
-            try:
-                cloud.discard(left)
-            except CloudError as exc:  # the others can be
-                action = f"could not be removed: {exc.message}"
+        problem = "" if dry_run else _discarded(cloud, left)
+        did = f"could not be removed{problem}" if problem else "removed"
+        action = "found" if dry_run else did
         yield Swept(run=left.run, what=f"{left.kind} {left.name}", action=action)
 
 
