@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from rpac_ci.workspace import Workspace
 from tests.conftest import QUICK, QUICK_MAIN, WriteExperiment
 from tests.integration.conftest import NOTHING, Terminal, until
 
@@ -104,6 +106,33 @@ def test_the_driver_is_killed_and_another_goes_on(
     assert rpac("advance", "--all").out == "no open runs\n"
     assert rpac("advance", run).out == f"{run}: over already: reproduced: identical\n"
     assert rpac("sweep").out == "nothing is left over\n"
+
+
+# whoever ends the older of two processes makes the younger one start a third
+GUARDED = """\
+import os, subprocess, sys, time
+older = os.getpid()
+if os.fork():
+    time.sleep(300)
+print("guarded", flush=True)
+while os.getppid() == older:
+    time.sleep(0.001)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+time.sleep(300)
+"""
+
+
+def test_a_sweep_removes_what_began_while_it_swept(rpac: Terminal) -> None:
+    store = Workspace.open(rpac.root).storage.url
+    mark = {"RPAC_RUN": "20260102T030405Z-0a1b2c3d", "RPAC_STORE": store}
+    with subprocess.Popen(
+        [sys.executable, "-c", GUARDED], env={**os.environ, **mark}, stdout=subprocess.PIPE
+    ) as older:
+        assert older.stdout
+        until(older.stdout.readline)
+        swept = rpac("sweep", "--json").json
+    assert {one["action"] for one in swept} == {"removed"}
+    assert rpac.left_over() == NOTHING
 
 
 def test_two_drivers_at_once_make_one_record(
