@@ -29,7 +29,7 @@ test-experiments: .venv/.dev  ## the experiments' own tests, each in the environ
 	$(BIN)/python -m tests.experiments
 
 test-fast: .venv/.dev  ## the part that takes less than two minutes
-	$(BIN)/python -m pytest -n $(N) --dist worksteal -m "not slow and not nightly" $(TESTS) $(if $(T),-k "$(T)")
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow and not nightly" $(TESTS) $(if $(T),-k "$(T)")
 
 dev: .venv/.dev  ## make the development environment in .venv
 

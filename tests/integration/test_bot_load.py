@@ -50,6 +50,7 @@ def told(requests: Sequence[str]) -> str:
     return f"{len(requests)} requests:\n" + "\n".join(requests)
 
 
+@pytest.mark.slow
 # with one, git asks once more what both have: ledger and log have nothing of the checkout
 @pytest.mark.parametrize("ledger", ["none yet", "one"])
 @pytest.mark.parametrize("body", ["/reproduce quick", "/plan quick"])

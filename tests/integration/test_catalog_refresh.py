@@ -73,6 +73,7 @@ def test_the_shipped_machines_are_as_ec2_describes_them(price_list: PriceList) -
     assert not [remark for remark in done.remarks if remark.startswith(("changed", "offered"))]
 
 
+@pytest.mark.slow
 def test_specifications_are_looked_up_and_what_changed_is_told(price_list: PriceList) -> None:
     file = old(m6i_large=entry(1, 1), g5_xlarge=entry(4, 16384), nosuch_large=entry(3, 3))
     done = refresh(file, "eu-west-1", today=TODAY)

@@ -180,6 +180,7 @@ def test_bad_commands_are_told_and_recorded(
         assert "so it goes" in answer.out
 
 
+@pytest.mark.slow
 def test_the_time_limit_ends_the_command(rpac: Terminal, write_experiment: WriteExperiment) -> None:
     write_experiment(
         yaml=quick(**{"time: 1 min": "time: 1 s"}),
@@ -430,6 +431,7 @@ def test_plan_shows_and_changes_nothing(
     assert not (repository / ".rpac").exists()
 
 
+@pytest.mark.slow
 def test_the_scaffold_runs_as_it_is(rpac: Terminal, repository: Path) -> None:
     assert rpac("new", "first-one").code == 0
     assert rpac("validate").out == "no problems\n"

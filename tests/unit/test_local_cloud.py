@@ -76,6 +76,7 @@ def test_a_node_without_a_job_goes_at_once(bench: LocalBench) -> None:
     assert bench.connect().node_log(job.spec, 0) == "rpac node: there is no job in the store\n"
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_listen_is_killed(bench: LocalBench) -> None:
     job = Started.on(bench)
     until(lambda: bench.processes("sleep 600"))

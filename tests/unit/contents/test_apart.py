@@ -98,6 +98,7 @@ def test_paths_are_those_of_the_caller(
     assert compare_apart([pair], limit_s=ONE_CORE_S)[0].agreement == IDENTICAL
 
 
+@pytest.mark.slow
 def test_a_reader_that_hangs(make: Callable[..., Path], endless: Path) -> None:
     a, b = make("a.npy", 1.0), make("b.npy", 2.0)
     hangs = ("x.npy", a, endless, EXACT)
