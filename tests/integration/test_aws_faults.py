@@ -307,7 +307,7 @@ def test_credentials_that_expire_half_way_leave_the_run_to_whoever_signs_in(
     assert len(lab.nodes.jobs) == 1
 
 
-@pytest.mark.parametrize("requests", [30, *map(nightly, (12, 20, 40, 50, 60))])
+@pytest.mark.parametrize("requests", [30, *map(nightly, (6, 12, 18, 24, 36))])
 def test_credentials_that_expire_for_the_store_too(lab: Lab, requests: int) -> None:
     lab.fails("**", FOREVER, code="ExpiredToken", status=400, skip=requests)
     answer = ended(start(lab.rpac.root, "reproduce", "quick", "cloud=aws"))
