@@ -142,6 +142,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Target, Any
         assert not server.violations, "\n".join(map(str, server.violations))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "code", "says"), [row[1:] for row in TEXTS], ids=[row[0] for row in TEXTS]
 )

@@ -153,6 +153,7 @@ def test_verdict_and_exit_code(
     assert rpac.left_over() == NOTHING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("main", "code", "reason"),
     [
