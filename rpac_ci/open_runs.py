@@ -59,20 +59,6 @@ def start(
     request: dict[str, Json],
     commit: bool = True,
     waits: Waits | None = None,
-) -> RunId:
-    """`begin`, for who leaves the run to another driver: its id."""
-    made = begin(workspace, planned, run=run, request=request, commit=commit, waits=waits)
-    return RunId(made.run)
-
-
-def begin(
-    workspace: Workspace,
-    planned: Plan,
-    *,
-    run: RunId | None = None,
-    request: dict[str, Json],
-    commit: bool = True,
-    waits: Waits | None = None,
 ) -> EventLog:
     """
     Make a run of a plan: from here on any driver can take it to its end.

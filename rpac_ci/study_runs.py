@@ -112,7 +112,7 @@ def start(
     asked = {**request, "study": study}
 
     def make(run: RunId, one: Plan) -> EventLog:
-        return open_runs.begin(workspace, one, run=run, request=asked, commit=commit)
+        return open_runs.start(workspace, one, run=run, request=asked, commit=commit)
 
     first = make(runs[0], plans[0])  # its code is that of most others, and then in the store
     with ThreadPoolExecutor(MAX_MEMBERS) as pool:

@@ -241,7 +241,7 @@ def _started(
         tell(Progress(run="", step="plan", status="note", detail=remark))
     words = " ".join(["reproduce", str(planned.target), *changes])
     request: dict[str, Json] = {"via": via, "actor": None, "words": words}
-    log = open_runs.begin(workspace, planned, request=request, commit=commit, waits=waits)
+    log = open_runs.start(workspace, planned, request=request, commit=commit, waits=waits)
     return workspace.on(planned.pipeline.target.cloud), log
 
 

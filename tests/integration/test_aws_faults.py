@@ -563,7 +563,7 @@ def test_a_job_that_may_not_be_terminated_keeps_the_run_open_and_on_the_list(lab
 def test_two_drivers_at_once_make_one_job(lab: Lab) -> None:
     workspace = Workspace.open(lab.rpac.root)
     planned = api.plan("quick", ["cloud=aws"], repository=lab.rpac.root)
-    run = open_runs.start(workspace, planned, request={"via": "cli"})
+    run = open_runs.start(workspace, planned, request={"via": "cli"}).run
     drivers = [RunDriver(workspace.on("aws"), run) for _ in range(2)]
     threads = [threading.Thread(target=one.drive) for one in drivers]
     for thread in threads:

@@ -59,7 +59,7 @@ def test_a_driver_that_is_killed_is_followed_by_another(lab: Lab, when: str, act
 def test_two_drivers_at_once_make_one_pool_and_one_job(lab: Lab) -> None:
     workspace = Workspace.open(lab.rpac.root)
     planned = api.plan("quick", ["cloud=azure"], repository=lab.rpac.root)
-    run = open_runs.start(workspace, planned, request={"via": "cli"})
+    run = open_runs.start(workspace, planned, request={"via": "cli"}).run
     drivers = [RunDriver(workspace.on("azure"), run) for _ in range(2)]
     threads = [threading.Thread(target=one.drive) for one in drivers]
     for thread in threads:

@@ -302,7 +302,8 @@ def test_a_renewal_that_fails_is_tried_again(tmp_path: Path) -> None:
 def run(workspace: Workspace, write_experiment: WriteExperiment) -> RunId:
     """A run that nobody has begun."""
     write_experiment()
-    return open_runs.start(workspace, make_plan(workspace, "quick", []), request={"via": "test"})
+    planned = make_plan(workspace, "quick", [])
+    return RunId(open_runs.start(workspace, planned, request={"via": "test"}).run)
 
 
 def expire(workspace: Workspace, event: Event, run: str) -> None:

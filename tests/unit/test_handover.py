@@ -80,7 +80,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Job:
     git(root, "commit", "--quiet", "--message", "start")
     workspace, began = Workspace.open(root), datetime.now(UTC)
     request: dict[str, Any] = {"via": "comment", "actor": 9, "words": "/reproduce quick"}
-    run = start(workspace, api.plan("quick", repository=root), request=request, commit=False)
+    planned = api.plan("quick", repository=root)
+    run = start(workspace, planned, request=request, commit=False).run
     RunDriver(workspace, run).drive()
     handover.export(workspace, run, root.parent / "results")
     return Job(workspace, run, began, root.parent / "results")
